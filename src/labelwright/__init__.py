@@ -1,0 +1,54 @@
+"""Labelwright: from the labels you have to the labels your data deserves, and how far to trust them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Public names and where they live. They load on first use (PEP 562), so that `import labelwright` stays light.
+_PUBLIC = {
+    "audit": "labelwright.auditing",
+    "Audit": "labelwright.auditing",
+    "LabelSpace": "labelwright.labels",
+    "HardLabels": "labelwright.labels",
+    "MultiLabels": "labelwright.labels",
+    "SoftLabels": "labelwright.labels",
+    "CandidateLabels": "labelwright.labels",
+    "Votes": "labelwright.labels",
+    "Comparisons": "labelwright.labels",
+    "LabelProportions": "labelwright.labels",
+    "LabelMap": "labelwright.labels",
+    "out_of_fold": "labelwright.features",
+    "LabelwrightError": "labelwright.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+if TYPE_CHECKING:
+    from labelwright.auditing import Audit as Audit
+    from labelwright.auditing import audit as audit
+    from labelwright.errors import LabelwrightError as LabelwrightError
+    from labelwright.features import out_of_fold as out_of_fold
+    from labelwright.labels import CandidateLabels as CandidateLabels
+    from labelwright.labels import Comparisons as Comparisons
+    from labelwright.labels import HardLabels as HardLabels
+    from labelwright.labels import LabelMap as LabelMap
+    from labelwright.labels import LabelProportions as LabelProportions
+    from labelwright.labels import LabelSpace as LabelSpace
+    from labelwright.labels import MultiLabels as MultiLabels
+    from labelwright.labels import SoftLabels as SoftLabels
+    from labelwright.labels import Votes as Votes
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'labelwright' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
