@@ -80,7 +80,7 @@ def check_option(name: str, value: str, choices: Iterable[str]) -> None:
     >>> check_option("score", "margn", ["entropy", "margin"])
     Traceback (most recent call last):
     ...
-    labelwright.errors.OptionError: found score='margn'; expected one of 'margin', 'entropy'. Fix: did you mean 'margin'?
+    labelwright.errors.OptionError: found score='margn'; expected one of 'margin', 'entropy'. Fix: ...
     """
     choices = list(choices)
     if value not in choices:

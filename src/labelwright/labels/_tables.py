@@ -1,0 +1,69 @@
+"""Any data frame in, plain columns out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from labelwright.errors import ColumnError, DataError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def as_arrow(table: Any) -> pa.Table:
+    """pyarrow, pandas, polars, Hugging Face datasets, or a mapping of columns, as a pyarrow table.
+
+    Raises:
+        DataError: nothing of the kind.
+    """
+    import pyarrow as pa
+
+    if isinstance(table, pa.Table):
+        return table
+    if isinstance(table, pa.RecordBatch):
+        return pa.Table.from_batches([table])
+    if isinstance(table, Mapping):
+        return pa.table({str(k): v for k, v in table.items()})
+    if type(table).__module__.startswith("datasets."):  # its rows may be a selection of its storage
+        return table.with_format("arrow")[:]
+    try:
+        import narwhals.stable.v1 as nw
+
+        return nw.from_native(table, eager_only=True).to_arrow()
+    except TypeError:
+        raise DataError(
+            found=f"a {type(table).__name__}",
+            expected="a table: pandas, polars, pyarrow, a Hugging Face data set, or a dict of columns",
+            fix="wrap the columns as {'name': values}",
+        ) from None
+
+
+def as_columns(table: Any) -> dict[str, Any]:
+    """Columns by name; numbers as NumPy arrays, everything else as object arrays with None for missing."""
+    import numpy as np
+
+    table = as_arrow(table)
+    out: dict[str, Any] = {}
+    for name, column in zip(table.column_names, table.columns):
+        kind = str(column.type)
+        plain = kind.startswith(("int", "uint", "float", "double", "halffloat", "timestamp")) and column.null_count == 0
+        if plain:
+            out[name] = column.to_numpy()
+        else:
+            values = np.empty(len(column), dtype=object)
+            values[:] = column.to_pylist()
+            out[name] = values
+    return out
+
+
+def need(columns: Mapping[str, Any], name: str) -> Any:
+    """The column `name`, or `ColumnError` with the nearest names."""
+    if name not in columns:
+        close = nearest(name, columns)[:4]
+        raise ColumnError(
+            found=f"no column {name!r}",
+            expected=f"a column of that name; there are {', '.join(columns)}",
+            fix=f"nearest: {', '.join(close)}" if close else "pass a table with columns",
+        )
+    return columns[name]
