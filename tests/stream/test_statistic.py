@@ -27,4 +27,4 @@ class Total:
 
 def test_fold_feeds_every_part():
     assert isinstance(Total(), Statistic)
-    assert fold(Total(), [([1, 2],), ([3],)]) == 6
+    assert fold(Total(), [[1, 2], [3]]) == 6

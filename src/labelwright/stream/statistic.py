@@ -16,7 +16,7 @@ class Statistic(Protocol[R]):
     """A summary of rows that does not depend on how the rows were cut into chunks or in which order halves were merged:
     bitwise where it counts in integers, to 1e-6 where it adds floats."""
 
-    def update(self, *chunk: Any) -> None:
+    def update(self, chunk: Any) -> None:
         """Take in some rows."""
 
     def merge(self, other: Self) -> None:
@@ -37,8 +37,8 @@ def chunks(n_rows: int, n_columns: int = 1, *, entries: int = CHUNK_ENTRIES) -> 
         yield slice(start, min(start + step, n_rows))
 
 
-def fold(statistic: Statistic[R], parts: Iterable[tuple[Any, ...]]) -> R:
+def fold(statistic: Statistic[R], parts: Iterable[Any]) -> R:
     """`statistic.result()` after one pass over `parts`."""
     for part in parts:
-        statistic.update(*part)
+        statistic.update(part)
     return statistic.result()
