@@ -1,1 +1,7 @@
-"""auditing"""
+"""Which labels are wrong, how many, and what to review first."""
+
+from labelwright.auditing.files import FileAudit, audit_file
+from labelwright.auditing.result import Audit
+from labelwright.auditing.verb import audit
+
+__all__ = ["Audit", "FileAudit", "audit", "audit_file"]

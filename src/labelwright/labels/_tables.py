@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from labelwright.errors import ColumnError, DataError, nearest
 
 if TYPE_CHECKING:
@@ -39,21 +41,34 @@ def as_arrow(table: Any) -> pa.Table:
         ) from None
 
 
-def as_columns(table: Any) -> dict[str, Any]:
+def as_columns(table: Any) -> dict[str, np.ndarray]:
     """Columns by name; numbers as NumPy arrays, everything else as object arrays with None for missing."""
-    import numpy as np
-
+    if isinstance(table, Mapping):  # a cell may be of any type: names, numbers, lists
+        return {str(name): _column(values) for name, values in table.items()}
     table = as_arrow(table)
-    out: dict[str, Any] = {}
+    out: dict[str, np.ndarray] = {}
     for name, column in zip(table.column_names, table.columns):
         kind = str(column.type)
         plain = kind.startswith(("int", "uint", "float", "double", "halffloat", "timestamp")) and column.null_count == 0
-        if plain:
-            out[name] = column.to_numpy()
-        else:
-            values = np.empty(len(column), dtype=object)
-            values[:] = column.to_pylist()
-            out[name] = values
+        out[name] = column.to_numpy() if plain else _objects(column.to_pylist())
+    return out
+
+
+def _column(values: Any) -> np.ndarray:
+    values = values.to_pylist() if hasattr(values, "to_pylist") else values
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biufM":
+        return values
+    entries = list(values)
+    numbers = all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in entries)
+    return np.array(entries) if numbers and entries else _objects(entries)
+
+
+def _objects(entries: list[Any]) -> np.ndarray:
+    out = np.empty(len(entries), dtype=object)
+    for i, entry in enumerate(entries):  # one by one: NumPy would make a matrix of equally long lists
+        out[i] = entry
     return out
 
 

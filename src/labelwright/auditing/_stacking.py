@@ -1,0 +1,166 @@
+"""Several out-of-sample opinions about an item's class, weighed by how well they predict the given labels.
+
+p(true = k | x) ∝ exp(sum_m w_m log e_m(x)_k + b_k)          weights w, class biases b: a logistic pool of the sources
+p(given = s | x) = sum_k p(true = k | x) T[k, s]             T: the transition, for mistakes that do not depend on x
+
+Maximum likelihood of the given labels, by EM, fixes w, b and T together, without any truth: the sources have not seen
+an item's own label (out of fold; neighbours exclude the item itself), so the labels are honest supervision. A sharper
+pool with noisier labels and a blunter pool with cleaner ones differ in the *shape* of p(given | x): mistakes put a
+floor under it.
+
+Every step is a sum over items, gathered chunk by chunk (`Sums.merge` adds them).
+Source: the noise layer of Goldberger & Ben-Reuven 2017 over the logarithmic opinion pool of Genest & Zidek 1986.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+CHUNK_CELLS = 1 << 16  # rows per chunk x classes: a chunk stays in the processor's cache
+PROB_FLOOR = 1e-6  # an exact zero of a model is no proof
+VOTE_POWER = 2.0  # of the similarity: half as alike, a quarter of a vote
+VOTE_PRIOR = 2.0  # neighbours' worth of the label shares added to every vote
+WEIGHT_PRIOR = 10.0  # items' worth of information that holds every weight near 1 / n_sources
+# The same for the class biases, near 0: constant, and per labelled item, as a flaw of the model moves them however many
+BIAS_PRIOR = (1.0, 0.01)
+TRANSITION_PRIOR = 10.0  # items' worth, per true class, of the error rate of all classes
+
+Evidence = Callable[[np.ndarray], list[np.ndarray]]  # rows -> one (rows, K) array of log evidence per source
+
+
+class Pool(NamedTuple):
+    """weights (M,), biases (K,), transition (K, K) [true, given]; loglik: mean over labelled items, one per step."""
+
+    weights: np.ndarray
+    biases: np.ndarray
+    transition: np.ndarray
+    loglik: list[float]
+
+
+class Sums(NamedTuple):
+    """What one EM step needs from a chunk: log-likelihood, joint [true, given], gradients and curvatures of w and b."""
+
+    loglik: float
+    joint: np.ndarray
+    weight_grad: np.ndarray
+    weight_curve: np.ndarray
+    bias_grad: np.ndarray
+    bias_curve: np.ndarray
+
+    def merge(self, other: Sums) -> Sums:
+        pairs: list[tuple[Any, Any]] = list(zip(self, other, strict=True))
+        return Sums(*(a + b for a, b in pairs))
+
+
+def model_evidence(pred_probs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(rows, K) log probabilities, floored and renormalised."""
+    p = np.maximum(pred_probs[rows].astype(np.float64), PROB_FLOOR)
+    return np.log(p / p.sum(1, keepdims=True))
+
+
+def vote_evidence(
+    labels: np.ndarray, neighbours: tuple[np.ndarray, np.ndarray], shares: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """(rows, K) log shares of the neighbours' labels, each weighing its similarity, smoothed with the label shares.
+
+    Neighbours without a label, or with a similarity <= 0, abstain.
+    """
+    index, similarity = neighbours
+    n_classes, vote = len(shares), labels[index[rows]]
+    weight = np.maximum(similarity[rows].astype(np.float64), 0.0) ** VOTE_POWER
+    cell = np.where(vote < 0, n_classes, vote) + np.arange(len(rows))[:, None] * (n_classes + 1)
+    count = np.bincount(cell.ravel(), weight.ravel(), minlength=len(rows) * (n_classes + 1))
+    count = count.reshape(len(rows), -1)[:, :n_classes]
+    return np.asarray(np.log((count + VOTE_PRIOR * shares) / (count.sum(1, keepdims=True) + VOTE_PRIOR)))
+
+
+def chunks(rows: np.ndarray, n_classes: int) -> Iterator[np.ndarray]:
+    step = max(1, CHUNK_CELLS // n_classes)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def pooled(evidence: list[np.ndarray], weights: np.ndarray, biases: np.ndarray) -> np.ndarray:
+    """(rows, K) p(true | x)."""
+    z = sum((w * e for w, e in zip(weights, evidence, strict=True)), start=biases)
+    z = np.exp(z - z.max(1, keepdims=True))
+    return np.asarray(z / z.sum(1, keepdims=True))
+
+
+def sum_by_label(values: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """(K, C): column c of `values` (rows, C) summed over the rows of each label."""
+    order = np.argsort(labels, kind="stable")
+    present, first = np.unique(labels[order], return_index=True)
+    out = np.zeros((n_classes, values.shape[1]))
+    out[present] = np.add.reduceat(values[order], first, axis=0)
+    return out
+
+
+def chunk_sums(evidence: list[np.ndarray], given: np.ndarray, pool: Pool) -> Sums:
+    """The E step on one chunk, and the derivatives of its expected log-likelihood."""
+    q = pooled(evidence, pool.weights, pool.biases)
+    posterior = q * pool.transition.T[given]
+    likelihood = posterior.sum(1)
+    posterior /= likelihood[:, None]
+    residual = posterior - q
+    centred = [e - (q * e).sum(1, keepdims=True) for e in evidence]
+    return Sums(
+        loglik=float(np.log(likelihood).sum()),
+        joint=sum_by_label(posterior, given, len(pool.biases)).T,
+        weight_grad=np.array([(residual * e).sum() for e in evidence]),
+        weight_curve=np.array([[np.einsum("nk,nk,nk->", q, a, b) for b in centred] for a in centred]),
+        bias_grad=residual.sum(0),
+        bias_curve=(q * (1 - q)).sum(0),
+    )
+
+
+def transition_from(joint: np.ndarray, shares: np.ndarray, prior: float = TRANSITION_PRIOR) -> np.ndarray:
+    """(K, K) [true, given]: rows of the expected counts; each row's error rate is drawn towards that of all rows."""
+    off = joint * (1 - np.eye(len(joint)))
+    rate = off.sum() / max(joint.sum(), 1e-12)
+    row_rate = (off.sum(1) + prior * rate) / (joint.sum(1) + prior)
+    other = np.where(np.eye(len(joint), dtype=bool), 0.0, shares)
+    off += 1e-9 * other / np.maximum(other.sum(1, keepdims=True), 1e-300)  # a class nobody was seen to mistake
+    out = row_rate[:, None] * off / np.maximum(off.sum(1, keepdims=True), 1e-300)
+    np.fill_diagonal(out, 1 - out.sum(1))
+    return np.asarray(out)
+
+
+def fit_pool(
+    evidence: Evidence, labels: np.ndarray, shares: np.ndarray, *, max_iter: int = 150, tol: float = 1e-6
+) -> Pool:
+    """Weights, biases and transition that make the given labels likeliest.
+
+    Args:
+        evidence: rows -> (rows, K) log evidence per source.   labels: (N,), -1 = missing.
+        shares: (K,) shares of the given labels, > 0.
+
+    Each step: expected joint counts (E), the transition from them and one damped Newton step on w and b (M).
+    One pass over the labelled items per step; ends when the mean log-likelihood gains less than `tol`.
+    """
+    n_classes, rows = len(shares), np.flatnonzero(labels >= 0)
+    n_sources = len(evidence(rows[:1]))
+    centre = np.full(n_sources, 1 / n_sources)
+    bias_prior = BIAS_PRIOR[0] + BIAS_PRIOR[1] * len(rows)
+    pool = Pool(centre, np.zeros(n_classes), 0.9 * np.eye(n_classes) + 0.1 * shares, [])
+    for _ in range(max_iter):
+        parts = (chunk_sums(evidence(part), labels[part], pool) for part in chunks(rows, n_classes))
+        total = next(parts)
+        for part in parts:
+            total = total.merge(part)
+        pool.loglik.append(total.loglik / len(rows))
+        if len(pool.loglik) > 6 and abs(pool.loglik[-1] - pool.loglik[-2]) < tol:
+            break
+        grad = total.weight_grad - WEIGHT_PRIOR * (pool.weights - centre)
+        step = np.linalg.solve(total.weight_curve + WEIGHT_PRIOR * np.eye(n_sources), grad)
+        biases = pool.biases + 0.7 * (total.bias_grad - bias_prior * pool.biases) / (total.bias_curve + bias_prior)
+        pool = Pool(
+            np.clip(pool.weights + 1.5 * step, 0.01, 20.0),  # 1.5: EM's Newton step is short, the label is half known
+            biases - biases.mean(),
+            transition_from(total.joint, shares),
+            pool.loglik,
+        )
+    return pool

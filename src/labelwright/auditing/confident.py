@@ -1,0 +1,231 @@
+"""How often each class is given in place of another: the confident joint, and the noise rates that follow from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from labelwright.auditing.thresholds import class_thresholds, row_blocks
+from labelwright.errors import check_option
+
+_SLACK = 1e-6  # a probability this little under its threshold still counts as confident
+PRIORS = ("cnt", "marginal", "marginal_ps", "eqn")
+
+
+def confident_guess(pred_probs: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The class each item is confidently a member of, -1 where there is none.
+
+    A class counts when its probability reaches its threshold less 1e-6. One such class is the guess; where there are
+    several, the guess is the arg max over *all* classes, as in the authors' code.
+
+    Args:
+        pred_probs: (N, K) float16/32/64; up-cast block by block.
+        thresholds: (K,) from `class_thresholds`.
+
+    Returns:
+        (N,) int64 in -1..K-1.
+
+    >>> confident_guess(np.array([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]]), np.array([0.7, 0.6]))
+    array([ 0, -1,  1])
+    """
+    guess = np.empty(len(pred_probs), np.int64)
+    for block in row_blocks(*pred_probs.shape):
+        p = pred_probs[block].astype(np.float64)
+        confident = p >= thresholds - _SLACK
+        size = confident.sum(1)
+        guess[block] = np.where(size > 1, p.argmax(1), np.where(size == 1, confident.argmax(1), -1))
+    return guess
+
+
+def round_rows(matrix: np.ndarray) -> np.ndarray:
+    """Round to integers so that every row keeps its (rounded) total: the largest remainders are rounded up.
+
+    Of equal remainders, that of the higher column is rounded up.
+
+    Args:
+        matrix: (R, C) non-negative floats.
+
+    Returns:
+        (R, C) int64.
+
+    >>> round_rows(np.array([[1.5, 1.5, 0.0], [0.2, 0.7, 2.1]]))
+    array([[1, 2, 0],
+           [0, 1, 2]])
+    """
+    rounded = np.empty(matrix.shape, np.int64)
+    for block in row_blocks(*matrix.shape):
+        part = matrix[block]
+        floor = np.floor(part + 1e-9)  # 2.9999999999 is a 3 that lost a bit
+        remainder = np.round(part - floor, 9)  # equal up to float noise means equal
+        short = np.rint(part.sum(1)) - floor.sum(1)
+        order = np.argsort(remainder, axis=1, kind="stable")
+        rank = matrix.shape[1] - 1 - np.argsort(order, axis=1, kind="stable")  # 0 = largest remainder
+        rounded[block] = floor + (rank < short[:, None])
+    return rounded
+
+
+def calibrate(counts: np.ndarray, label_counts: np.ndarray) -> np.ndarray:
+    """Scale confident counts so that row k sums to the number of items given label k, and round.
+
+    Args:
+        counts: (K, K) [given, true], non-negative.
+        label_counts: (K,) items per given label.
+
+    Returns:
+        (K, K) int64 [given, true]; row sums are `label_counts`.
+
+    Source: Northcutt et al. 2021, eq. 3.
+
+    >>> calibrate(np.array([[3, 1], [0, 1]]), np.array([8, 5]))
+    array([[6, 2],
+           [0, 5]])
+    """
+    scale = label_counts / np.maximum(counts.sum(1), 1e-100)
+    scaled = counts * scale[:, None]
+    total = scaled.sum()
+    if total > 0:
+        scaled *= label_counts.sum() / total
+    return round_rows(scaled)
+
+
+class ConfidentJoint:
+    """Mergeable statistic behind `confident_joint`, given the thresholds; a chunk is `(labels, pred_probs)`.
+
+    All sums are integers: any cut of the data gives the same bits. State: K x K + K integers.
+    """
+
+    def __init__(self, thresholds: np.ndarray, *, calibrated: bool = True):
+        n_classes = len(thresholds)
+        self.thresholds, self.calibrated = thresholds, calibrated
+        self.counts = np.zeros((n_classes, n_classes), np.int64)  # [given, guessed], before any scaling
+        self.label_counts = np.zeros(n_classes, np.int64)
+
+    def update(self, chunk: tuple[np.ndarray, np.ndarray]) -> None:
+        labels, pred_probs = chunk
+        n_classes = len(self.thresholds)
+        self.label_counts += np.bincount(labels[labels >= 0], minlength=n_classes)
+        guess = confident_guess(pred_probs, self.thresholds)
+        seen = (labels >= 0) & (guess >= 0)
+        cell = labels[seen].astype(np.int64) * n_classes + guess[seen]
+        self.counts += np.bincount(cell, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+    def merge(self, other: ConfidentJoint) -> None:
+        self.counts += other.counts
+        self.label_counts += other.label_counts
+
+    def result(self) -> np.ndarray:
+        counts = self.counts.copy()
+        np.fill_diagonal(counts, np.maximum(counts.diagonal(), 1))
+        return calibrate(counts, self.label_counts) if self.calibrated else counts
+
+
+def confident_joint(
+    labels: np.ndarray, pred_probs: np.ndarray, *, thresholds: np.ndarray | None = None, calibrated: bool = True
+) -> np.ndarray:
+    """Counts of items by given label and confidently guessed label. Two passes, one if `thresholds` are given.
+
+    Args:
+        labels: (N,) int, 0..K-1, -1 = missing (skipped).
+        pred_probs: (N, K) float16/32/64, rows sum to 1, out of sample (in-sample ones make the answer diagonal).
+        thresholds: (K,) from `class_thresholds`, computed when absent.
+        calibrated: scale row k to the number of items given label k, so that the whole sums to N; else the raw counts.
+
+    Returns:
+        (K, K) int64 [given, true]. The diagonal of the raw counts is at least 1.
+
+    Source: Northcutt et al. 2021, eq. 1-3.
+
+    >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]])
+    >>> confident_joint(np.array([0, 0, 0, 1]), p)
+    array([[2, 1],
+           [0, 1]])
+    """
+    if thresholds is None:
+        thresholds = class_thresholds(labels, pred_probs)
+    statistic = ConfidentJoint(thresholds, calibrated=calibrated)
+    statistic.update((labels, pred_probs))
+    return statistic.result()
+
+
+class NoiseRates(NamedTuple):
+    """What a confident joint says about the noise.
+
+    joint: (K, K) [given, true] p(given, true), sums to 1.
+    transition: (K, K) [true, given] p(given | true), rows sum to 1.
+    inverse: (K, K) [given, true] p(true | given), rows sum to 1.
+    prior: (K,) p(true), sums to 1.
+    rate: share of items whose given label is not the true one.
+    """
+
+    joint: np.ndarray
+    transition: np.ndarray
+    inverse: np.ndarray
+    prior: np.ndarray
+    rate: float
+
+
+def _normalise_rows(matrix: np.ndarray) -> np.ndarray:
+    total = matrix.sum(1, keepdims=True)
+    return np.where(total > 0, matrix / np.maximum(total, 1e-100), np.eye(len(matrix)))
+
+
+def class_prior(confident_joint: np.ndarray, label_counts: np.ndarray, *, method: str = "cnt") -> np.ndarray:
+    """Shares of the true classes, (K,), clipped to [1e-6, 1] and summing to 1.
+
+    Args:
+        confident_joint: (K, K) [given, true], calibrated or raw.
+        label_counts: (K,) items per given label; p(given) is their share.
+        method: "cnt": p(true = k | given = k) / p(given = k | true = k) * p(given = k). "marginal": column sums of the
+            joint. "marginal_ps": the inverse noise matrix times p(given). "eqn": solve p(given) = noise matrix times
+            p(true), in least squares where it is singular.
+
+    Raises:
+        OptionError: an unknown method.
+
+    >>> class_prior(np.array([[6, 2], [0, 4]]), np.array([8, 4]), method="marginal")
+    array([0.5, 0.5])
+    """
+    check_option("method", method, PRIORS)
+    joint = confident_joint / confident_joint.sum()
+    given = label_counts / label_counts.sum()
+    noise, inverse = _normalise_rows(joint.T).T, _normalise_rows(joint)  # noise[given, true]: columns sum to 1
+    if method == "cnt":
+        prior = inverse.diagonal() / np.maximum(noise.diagonal(), 1e-100) * given
+    elif method == "marginal":
+        prior = joint.sum(0)
+    elif method == "marginal_ps":
+        prior = inverse.T @ given
+    else:
+        prior = np.linalg.lstsq(noise, given, rcond=None)[0]
+    prior = np.clip(prior, 1e-6, 1.0)
+    return prior / prior.sum()
+
+
+def noise_rates(
+    confident_joint: np.ndarray, label_counts: np.ndarray | None = None, *, prior: str = "cnt"
+) -> NoiseRates:
+    """Noise rates in both directions, the joint distribution and the prior of the true classes.
+
+    Args:
+        confident_joint: (K, K) [given, true], from `confident_joint`.
+        label_counts: (K,) items per given label; default the row sums, which is right for a calibrated joint.
+        prior: "cnt", "marginal", "marginal_ps" or "eqn", see `class_prior`.
+
+    Returns:
+        `NoiseRates`. A class without any count keeps its own label: its row is that of the identity.
+
+    >>> rates = noise_rates(np.array([[6, 2], [0, 4]]))
+    >>> rates.transition                                       # of the true 1, a third was given as 0
+    array([[1.        , 0.        ],
+           [0.33333333, 0.66666667]])
+    """
+    joint = confident_joint / confident_joint.sum()
+    counts = confident_joint.sum(1) if label_counts is None else label_counts
+    return NoiseRates(
+        joint=joint,
+        transition=_normalise_rows(joint.T),
+        inverse=_normalise_rows(joint),
+        prior=class_prior(confident_joint, counts, method=prior),
+        rate=float(1.0 - np.trace(joint)),
+    )

@@ -1,0 +1,243 @@
+"""How probable is it that a given label is wrong? One number per item, from model probabilities, neighbours, or both.
+
+Given labels alone cannot say whether an item on which the model wavers is a hard item with a right label, or an
+ambiguous one whose label was a guess: both make the same p(given | x). So two readings are fitted, and averaged.
+
+1. *Random mistakes*: labels are wrong independently of how hard the item is. p(true | x) and the transition T are the
+   maximum-likelihood fit of `_stacking.fit_pool`; p(true | x, given) ∝ p(true | x) T[true, given] is Bayes' rule.
+2. *Mistakes of ambiguity*: where the model wavers the given label says nothing beyond x; the truth follows the pool,
+   sharpened, as a class is more nearly a function of x than an opinion is: p(true | x, given) ∝ p(true | x)^SHARPNESS.
+
+Reading 2 weighs AMBIGUITY x (1 - explained); `explained` is the number of errors reading 1 expects over the number of
+disagreements between pool and labels: where random mistakes explain the disagreements, no others are called for. T is
+averaged over the readings with the same weights. Nothing in the labels can fix the two constants; they were measured
+(benchmarks/error_model_cases.py). So on clean labels under a weak model error_prob is too high as a whole, and on very
+noisy labels under a strong one too low; its order is not hurt, and a few reviews mend the rest (`recalibrate`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from labelwright.auditing._stacking import (
+    PROB_FLOOR,
+    Evidence,
+    Pool,
+    chunks,
+    fit_pool,
+    model_evidence,
+    pooled,
+    sum_by_label,
+    transition_from,
+    vote_evidence,
+)
+from labelwright.errors import DataError, LabelError, ProbabilityError
+from labelwright.labels import check_class_ids, check_pred_probs
+
+SHARPNESS = 1.5
+AMBIGUITY = 0.65  # weight of reading 2 when reading 1 explains nothing
+CURVE_PRIOR = np.array([1.0, 0.5, 1.0])  # how far a review may move a, b and c
+
+
+class ErrorModel(NamedTuple):
+    """What `error_model` found.
+
+    error_prob: (N,) float64 P(the given label is wrong); NaN where the label is missing.
+    label_dist: (N, K) float32 P(true class | x, given); error_prob[i] = 1 - label_dist[i, given_i].
+    expected_errors: sum of error_prob.   transition: (K, K) [true, given] p(given | true).
+    weights: exponent of each source, pred_probs first.   ambiguity: weight of reading 2 in [0, 1].
+    loglik: mean log-likelihood of the given labels, one per step of the fit.
+    """
+
+    error_prob: np.ndarray
+    label_dist: np.ndarray
+    expected_errors: float
+    transition: np.ndarray
+    weights: np.ndarray
+    ambiguity: float
+    loglik: list[float]
+
+
+def error_model(
+    labels: np.ndarray,
+    pred_probs: np.ndarray | None = None,
+    *,
+    neighbours: tuple[np.ndarray, np.ndarray] | None = None,
+    n_classes: int | None = None,
+) -> ErrorModel:
+    """The probability that each given label is wrong, and the distribution of the true class.
+
+    Args:
+        labels: (N,) given class ids, -1 = missing.
+        pred_probs: (N, K) out-of-sample class probabilities, any float type; zeros are floored at 1e-6.
+        neighbours: (index (N, k), similarity (N, k)) of each item's nearest *other* items; cosine, <= 0 abstains.
+        n_classes: K; default the width of pred_probs, else the largest label + 1.
+
+    Raises: LabelError, ProbabilityError, DataError when an input can't be what it claims.
+
+    >>> P = np.array([[0.9, 0.1]] * 50 + [[0.1, 0.9]] * 50)
+    >>> fit = error_model(np.r_[1, np.zeros(49, int), np.ones(50, int)], P)
+    >>> int(fit.error_prob.argmax()), bool(fit.error_prob[0] > 0.5 > fit.error_prob[1])
+    (0, True)
+    """
+    labels, n_classes = _check(labels, pred_probs, neighbours, n_classes)
+    shares = np.bincount(labels[labels >= 0], minlength=n_classes) + 1.0
+    shares /= shares.sum()
+
+    def evidence(part: np.ndarray) -> list[np.ndarray]:
+        out = [] if pred_probs is None else [model_evidence(pred_probs, part)]
+        return out if neighbours is None else [*out, vote_evidence(labels, neighbours, shares, part)]
+
+    pool = fit_pool(evidence, labels, shares)
+    ambiguity, transition = _weigh_readings(evidence, labels, shares, pool)
+    return _posterior(evidence, labels, pool, ambiguity, transition)
+
+
+def _check(
+    labels: np.ndarray,
+    pred_probs: np.ndarray | None,
+    neighbours: tuple[np.ndarray, np.ndarray] | None,
+    n_classes: int | None,
+) -> tuple[np.ndarray, int]:
+    """Labels as int64 (N,) and K; raises unless everything fits together."""
+    if pred_probs is None and neighbours is None:
+        raise ProbabilityError(
+            found="neither pred_probs nor neighbours",
+            expected="something that speaks about the items besides their labels",
+            fix="pass out-of-fold pred_probs, neighbours=(index, similarity), or both",
+        )
+    if n_classes is None:
+        n_classes = int(np.max(labels, initial=-1)) + 1 if pred_probs is None else np.shape(pred_probs)[-1]
+    ids = check_class_ids(labels, n_classes)
+    if not (ids >= 0).any():
+        raise LabelError(
+            found=f"{len(ids)} labels, all of them missing",
+            expected="at least one class id 0..K-1",
+            fix="pass the labels that are known; there is nothing to audit without any",
+        )
+    if pred_probs is not None:
+        check_pred_probs(pred_probs, n_items=len(ids), n_classes=n_classes)
+    if neighbours is not None:
+        index, similarity = np.asarray(neighbours[0]), np.asarray(neighbours[1])
+        inside = index.dtype.kind in "iu" and (
+            index.size == 0 or (0 <= int(index.min()) <= int(index.max()) < len(ids))
+        )
+        if index.ndim != 2 or len(index) != len(ids) or similarity.shape != index.shape or not inside:
+            raise DataError(
+                found=f"neighbours of shapes {index.shape} and {similarity.shape} for {len(ids)} labels",
+                expected="(N, k) row numbers 0..N-1 of other items, and (N, k) similarities",
+                fix="pass (index, similarity) from a search among these same items",
+            )
+    return ids, n_classes
+
+
+def _weigh_readings(evidence: Evidence, labels: np.ndarray, shares: np.ndarray, pool: Pool) -> tuple[float, np.ndarray]:
+    """The weight of reading 2, and the transition averaged over the readings. One pass."""
+    n_classes, errors, disagreements = len(shares), 0.0, 0
+    joint = np.zeros((n_classes, n_classes))
+    for part in chunks(np.flatnonzero(labels >= 0), n_classes):
+        given = labels[part]
+        random, sharp = _readings(evidence(part), pool)
+        joint += sum_by_label(sharp, given, n_classes).T
+        disagreements += int((random.argmax(1) != given).sum())
+        errors += float(_wrong(random * pool.transition.T[given], given).sum())
+    ambiguity = AMBIGUITY * max(0.0, 1 - errors / max(disagreements, 1))
+    return ambiguity, (1 - ambiguity) * pool.transition + ambiguity * transition_from(joint, shares)
+
+
+def _readings(evidence: list[np.ndarray], pool: Pool) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, K) p(true | x) in reading 1, and its sharpened form in reading 2."""
+    q = pooled(evidence, pool.weights, pool.biases)
+    sharp = q**SHARPNESS
+    return q, sharp / sharp.sum(1, keepdims=True)
+
+
+def _wrong(weights: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """(rows,) share of `weights` (rows, K) off the given class; a sum, not 1 - p: tiny ones keep their order."""
+    other = weights.copy()
+    other[np.arange(len(given)), given] = 0
+    return np.asarray(other.sum(1) / weights.sum(1))
+
+
+def _posterior(
+    evidence: Evidence, labels: np.ndarray, pool: Pool, ambiguity: float, transition: np.ndarray
+) -> ErrorModel:
+    """Both readings averaged, item by item. One pass."""
+    n_items, n_classes = len(labels), len(transition)
+    error_prob, label_dist = np.full(n_items, np.nan), np.empty((n_items, n_classes), np.float32)
+    for part in chunks(np.arange(n_items), n_classes):
+        given, known = labels[part], labels[part] >= 0
+        random, sharp = _readings(evidence(part), pool)
+        random[known] *= transition.T[given[known]]
+        random /= random.sum(1, keepdims=True)
+        mixed = (1 - ambiguity) * random + ambiguity * sharp
+        label_dist[part] = mixed
+        error_prob[part[known]] = np.clip(_wrong(mixed[known], given[known]), 0, 1)
+    expected = float(np.nansum(error_prob))
+    return ErrorModel(error_prob, label_dist, expected, transition, pool.weights, ambiguity, pool.loglik)
+
+
+def recalibrate(
+    error_prob: np.ndarray, reviewed: np.ndarray, is_error: np.ndarray, probability: np.ndarray
+) -> np.ndarray:
+    """error_prob (N,) after a review: sigmoid(a + b l + c tanh(2 l)) of its log-odds l; reviewed items: their answer.
+
+    a and b shift and stretch, c bends the curve at even odds, where the two readings of `error_model` part. All three
+    are held near the identity (0, 1, 0) by a normal prior, so few reviews change little and none change nothing.
+
+    Args:
+        error_prob: (N,) from `error_model`; NaN stays NaN unless reviewed.
+        reviewed: (R,) item numbers.   is_error: (R,) bool, or the reviewers' probability in [0, 1].
+        probability: (R,) chance in (0, 1] with which each item was drawn; answers weigh 1 / probability, scaled to sum
+            to their number, so that the curve fits the whole set even where its form does not. NaN: chosen by hand, so
+            the answer is about that item only.
+
+    Raises: DataError when the three review arrays do not fit.
+    Source: Platt 1999, with a prior; weights of Horvitz & Thompson 1952.
+
+    >>> recalibrate(np.array([0.9, 0.5, 0.1]), np.array([1]), np.array([True]), np.array([1.0])).round(2)
+    array([0.93, 1.  , 0.14])
+    """
+    reviewed, answer, drawn = (
+        np.asarray(reviewed),
+        np.asarray(is_error, np.float64),
+        np.asarray(probability, np.float64),
+    )
+    _check_review(len(error_prob), reviewed, answer, drawn)
+    p = np.clip(np.asarray(error_prob, np.float64), PROB_FLOOR, 1 - PROB_FLOOR)
+    logit = np.log(p) - np.log1p(-p)
+    terms = np.stack([np.ones(len(logit)), logit, np.tanh(2 * logit)], 1)
+    heard = np.isfinite(logit[reviewed]) & ~np.isnan(drawn)
+    curve = _fit_curve(terms[reviewed][heard], answer[heard], 1 / drawn[heard])
+    out = 1 / (1 + np.exp(-(terms @ curve)))
+    out[reviewed] = answer
+    return np.asarray(out)
+
+
+def _fit_curve(terms: np.ndarray, answer: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(3,) coefficients by Newton's method; every step is cut to length 2, so the first ones can't run away."""
+    centre, precision = np.array([0.0, 1.0, 0.0]), np.diag(CURVE_PRIOR**-2)
+    weight = weight * len(weight) / max(float(weight.sum()), 1e-300)
+    curve = centre.copy()
+    for _ in range(100):
+        fitted = 1 / (1 + np.exp(-(terms @ curve)))
+        grad = terms.T @ (weight * (answer - fitted)) - precision @ (curve - centre)
+        step = np.linalg.solve((terms * (weight * fitted * (1 - fitted))[:, None]).T @ terms + precision, grad)
+        longest = float(np.abs(step).max())
+        curve += step * min(1.0, 2.0 / max(longest, 1e-12))
+        if longest < 1e-9:
+            break
+    return curve
+
+
+def _check_review(n_items: int, reviewed: np.ndarray, answer: np.ndarray, drawn: np.ndarray) -> None:
+    fits = reviewed.ndim == 1 and reviewed.shape == answer.shape == drawn.shape
+    known = reviewed.size == 0 or (reviewed.dtype.kind in "iu" and 0 <= reviewed.min() <= reviewed.max() < n_items)
+    if not (fits and known and ((answer >= 0) & (answer <= 1)).all() and ((drawn > 0) & (drawn <= 1) | np.isnan(drawn)).all()):
+        raise DataError(
+            found=f"reviewed {reviewed.shape}, is_error {answer.shape}, probability {drawn.shape} for {n_items} items",
+            expected=f"(R,) item numbers 0..{n_items - 1}, answers in [0, 1] and inclusion probabilities in (0, 1] or NaN",
+            fix="pass one answer and one inclusion probability per reviewed item",
+        )

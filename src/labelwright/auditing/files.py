@@ -1,0 +1,255 @@
+"""From a file on disk to an audit in a label repository."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import labelwright
+from labelwright.auditing._inputs import Inputs, read_inputs
+from labelwright.auditing._sources import predict
+from labelwright.auditing.result import Audit
+from labelwright.auditing.verb import audit
+from labelwright.errors import ColumnError, OptionError
+from labelwright.labels import LabelSpace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from labelwright.features import ItemVectors
+    from labelwright.store import Columns, Repository
+
+_MATRIX = (".npy", ".npz")
+
+
+@dataclass(frozen=True)
+class FileAudit:
+    """audit: the result.   repository: where it was written.   folder: this audit's own folder in it.
+    columns: which column played which role, with `explanation` for people."""
+
+    audit: Audit
+    repository: Repository
+    folder: Path
+    columns: Columns
+
+
+def audit_file(
+    data: str | os.PathLike[str],
+    *,
+    label: str | None = None,
+    id: str | None = None,
+    text: str | None = None,
+    image: str | None = None,
+    features: str | None = None,
+    pred_probs: str | None = None,
+    multi: bool = False,
+    group: str | None = None,
+    reviews: str | os.PathLike[str] | None = None,
+    hierarchy: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    review_size: int = 200,
+    explain: Callable[[Columns], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **options: Any,
+) -> FileAudit:
+    """Audit a data set on disk and write the result into a label repository.
+
+    Args:
+        data: CSV, TSV, JSONL, Parquet, Arrow, a Hugging Face data set folder, or an image folder (class per folder).
+        label, id, text, image, group: column names; guessed when None.
+        features, pred_probs: a column, the prefix of several columns, or a .npy/.npz file with one row per item.
+        multi: a cell of the label column holds several classes.
+        reviews: file with columns item, label and probability.   hierarchy: file with child and parent classes.
+        split: which part of a data set with several.   out: repository; default: DATA's name with ".labels", here.
+        seed: of folds and of the review order.   review_size: items in review_sample.parquet.
+        explain: called with the columns once they are known.   progress: called as progress(step, done, total).
+        options: as in `audit`: budget, precision, recall, rank_by, estimator, n_neighbours, n_folds, level.
+
+    Raises:
+        LabelwrightError: what is wrong with the input or the repository, before any work starts.
+    """
+    from labelwright.store import Repository, fingerprint, guess_columns, item_keys, label_lists, read_items, read_reviews
+
+    table = read_items(data, split=split)
+    matrices = {name: _matrix_file(value) for name, value in (("features", features), ("pred_probs", pred_probs))}
+    columns = guess_columns(
+        table, label=label, id=id, text=text, image=image, group=group, multi=multi,
+        features=None if matrices["features"] is not None else _names(table, features),
+        pred_probs=None if matrices["pred_probs"] is not None else _names(table, pred_probs),
+    )  # fmt: skip
+    if columns.label is None:
+        raise ColumnError(
+            found=f"no column that is clearly the label among {', '.join(table.column_names)}",
+            expected="to know which column holds the labels",
+            fix="name it with --label COLUMN",
+        )
+    if explain:
+        explain(columns)
+    root = Path(data) if Path(data).is_dir() else Path(data).parent
+    files = {columns.image: root} if columns.image and _holds_paths(table, columns.image) else None
+    keys = item_keys(table, columns.id, columns.content or (columns.label, *columns.pred_probs), files=files)
+    labels: Any = label_lists(table, columns) if columns.multi else table[columns.label]
+    p = matrices["pred_probs"] if matrices["pred_probs"] is not None else _stacked(table, columns.pred_probs)
+    space = None if hierarchy is None else _hierarchy(hierarchy, labels)
+    inputs = read_inputs(labels, p, space=space, items=keys, multi=columns.multi)
+    answers = None if reviews is None else read_reviews(reviews)
+    repo = Repository.open_or_create(
+        out or default_repository(data),
+        fingerprint=fingerprint(table),
+        source=Path(data).name,
+        space=json.loads(inputs.space.to_json()),
+    )
+    vectors = _vectors(table, columns, matrices["features"], root, seed, progress)
+    groups = None if columns.group is None else np.asarray(table[columns.group].to_pylist())
+    if inputs.pred_probs is None and vectors is not None:
+        p = _cached(repo, inputs, vectors, groups, columns, options, seed, progress)
+    rank_by = options.pop("rank_by", "cost" if hierarchy is not None else "error")
+    result = audit(
+        inputs.labels, p, vectors, reviews=answers, items=keys, multi=columns.multi, groups=groups,
+        rank_by=rank_by, random_state=seed, progress=progress, **options,
+    )  # fmt: skip
+    result.settings["columns"] = list(columns.explanation)
+    written = result.files(content=_content(table, columns, root), n_review=review_size, seed=seed)
+    return FileAudit(result, repo, repo.write_audit(written), columns)
+
+
+def default_repository(data: str | os.PathLike[str]) -> Path:
+    """`NAME.labels` in the current folder, for data called NAME.
+
+    >>> default_repository("somewhere/reviews.csv.gz").name
+    'reviews.labels'
+    """
+    name = Path(data).resolve().name
+    return Path((name.split(".")[0] or name) + ".labels")
+
+
+def _matrix_file(value: str | None) -> np.ndarray | None:
+    if value is None or not value.endswith(_MATRIX):
+        return None
+    from labelwright.store import read_matrix
+
+    return read_matrix(value)
+
+
+def _names(table: pa.Table, value: str | None) -> Any:
+    """A column of that name, else all columns that start with it."""
+    if value is None or value in table.column_names:
+        return value
+    return [name for name in table.column_names if name.startswith(value)] or value
+
+
+def _stacked(table: pa.Table, names: tuple[str, ...]) -> np.ndarray | None:
+    """Columns of numbers, or one column of lists, as a matrix."""
+    if not names:
+        return None
+    if len(names) == 1 and "list" in str(table[names[0]].type):
+        return np.array(table[names[0]].to_pylist(), dtype=np.float32)
+    return np.column_stack([np.asarray(table[name].to_numpy(), dtype=np.float64) for name in names])
+
+
+def _hierarchy(path: str | os.PathLike[str], labels: Any) -> LabelSpace:
+    from labelwright.auditing.hierarchy import read_hierarchy
+
+    classes = LabelSpace.from_labels(labels).classes
+    return LabelSpace(classes, structure="hierarchy", parents=read_hierarchy(path, classes).edges)
+
+
+def _holds_paths(table: pa.Table, column: str) -> bool:
+    return "string" in str(table[column].type)
+
+
+def _images(table: pa.Table, column: str, root: Path) -> list[Any]:
+    """Paths under `root`, or the bytes that a data set carries with it."""
+    cells = table[column].to_pylist()
+    if _holds_paths(table, column):
+        return [_inside(root, name) for name in cells]
+    return [io.BytesIO(c["bytes"]) if isinstance(c, dict) and c.get("bytes") else _inside(root, c["path"]) for c in cells]
+
+
+def _inside(root: Path, name: str) -> Path:
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise OptionError(
+            found=f"image {name!r}, which lies outside {root}",
+            expected="paths below the folder of the data",
+            fix="put the images beside the table, or audit the folder that holds both",
+        )
+    return path
+
+
+def _vectors(
+    table: pa.Table, columns: Columns, matrix: np.ndarray | None, root: Path, seed: int, progress: Any
+) -> ItemVectors | None:
+    """What the items look like, from the strongest source at hand: vectors, then images, texts, other columns."""
+    from labelwright.features import item_vectors
+
+    def told(done: int, total: int) -> None:
+        if progress:
+            progress("reading items", done, total)
+
+    if matrix is not None or columns.features:
+        return item_vectors(matrix if matrix is not None else _stacked(table, columns.features), random_state=seed)
+    if columns.image:
+        return item_vectors(_images(table, columns.image, root), random_state=seed, progress=told)
+    told(0, 1)
+    found = None
+    if columns.text:
+        found = item_vectors(_texts(table, columns), random_state=seed)
+    elif columns.tabular:
+        found = item_vectors(table.select(list(columns.tabular)), random_state=seed)
+    told(1, 1)
+    return found
+
+
+def _texts(table: pa.Table, columns: Columns) -> list[str]:
+    parts = [table[name].to_pylist() for name in columns.text]
+    return ["\n".join(part or "" for part in row) for row in zip(*parts)]
+
+
+def _cached(
+    repo: Repository,
+    inputs: Inputs,
+    vectors: ItemVectors,
+    groups: Any,
+    columns: Columns,
+    options: dict[str, Any],
+    seed: int,
+    progress: Any,
+) -> np.ndarray:
+    """Out-of-fold predictions, kept in the repository under a hash of all they depend on."""
+    n_folds, estimator = options.get("n_folds", 5), options.get("estimator")
+    depends = {
+        "version": labelwright.__version__,
+        "fingerprint": repo.head["fingerprint"],
+        "columns": [columns.label, columns.text, columns.image, columns.features, columns.tabular, columns.group],
+        "items": hashlib.blake2b(np.ascontiguousarray(vectors.search).tobytes(), digest_size=16).hexdigest(),
+        "n_folds": n_folds,
+        "estimator": repr(estimator),
+        "seed": seed,
+    }
+    key = hashlib.blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+    def make() -> np.ndarray:
+        return predict(inputs, vectors.model, groups, estimator, n_folds, seed, progress or (lambda *_: None))
+
+    return repo.cached(f"pred_probs-{key}", make)
+
+
+def _content(table: pa.Table, columns: Columns, root: Path) -> list[Any] | None:
+    """What the report shows of each item."""
+    if columns.image:
+        return _images(table, columns.image, root)
+    if columns.text:
+        return _texts(table, columns)
+    shown = [name for name in (*columns.tabular, *columns.features)][:12]
+    return table.select(shown).to_pylist() if shown else None

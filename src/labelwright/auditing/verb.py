@@ -1,0 +1,181 @@
+"""`audit`: which labels are wrong, how many, and what they are likelier to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from labelwright.auditing._answers import Answers, read_answers
+from labelwright.auditing._sources import Sources, gather
+from labelwright.auditing._inputs import Inputs, read_inputs
+from labelwright.auditing._multi import audit_multi
+from labelwright.auditing.confident import confident_joint
+from labelwright.auditing.duplicates import label_conflicts, near_duplicates
+from labelwright.auditing.error_model import error_model, recalibrate
+from labelwright.auditing.estimate import ErrorRate, estimate_from_reviews, estimate_without_reviews
+from labelwright.auditing.flags import flags
+from labelwright.auditing.kinds import tell_apart
+from labelwright.auditing.overlap import class_overlap
+from labelwright.auditing.result import Audit, transition
+from labelwright.auditing.review import review_design
+from labelwright.errors import OptionError, check_option
+from labelwright.labels import HardLabels, LabelSpace
+
+
+def audit(
+    labels: Any,
+    pred_probs: Any = None,
+    features: Any = None,
+    space: LabelSpace | None = None,
+    reviews: Any = None,
+    *,
+    items: Any = None,
+    multi: bool = False,
+    groups: Any = None,
+    estimator: Any = None,
+    dynamics: Any = None,
+    budget: int | None = None,
+    precision: float | None = None,
+    recall: float | None = None,
+    rank_by: str = "error",
+    n_neighbours: int = 20,
+    n_folds: int = 5,
+    level: float = 0.9,
+    random_state: int = 0,
+    progress: Any = None,
+) -> Audit:
+    """Audit given labels: how many are wrong (with an interval), which to look at, and what they are likelier to be.
+
+    Args:
+        labels: N labels, integers or strings, in any column type (list, NumPy, pandas, polars, pyarrow, HF); missing ones are
+            None or NaN. With `multi`, N sets of labels, or a dense or SciPy sparse (N, K) table of 1, 0, -1 (unknown).
+        pred_probs: (N, K) out-of-sample class probabilities; with `multi` one probability per class. Never in-sample.
+        features: what the items look like: vectors (N, D) dense or sparse, N texts, a data frame, image paths or arrays.
+            Without pred_probs they are predicted out of fold from these. At least one of the two is needed.
+        space: the classes, their order and structure; default: those that occur, sorted.
+        reviews: answers for items that `review_sample` drew: a table (item, label, probability). label is the accepted
+            class, several joined by "|", "none of these" or "can't tell"; rows without an answer are left out.
+        items: N distinct keys; default: positions.
+        groups: (N,) items of one group never stand on both sides of a fold.
+        estimator: any scikit-learn classifier for the out-of-fold predictions; default: logistic regression.
+        dynamics: (E, N, K) probabilities per training epoch; adds training-dynamics scores.
+        budget, precision, recall: what the flags must serve: so many looks, a stated precision, or a stated recall.
+            At most one; default: the flags that maximise the expected F1.
+        rank_by: "error" (probability of being wrong) or "cost" (expected cost under the structure of the space).
+        n_neighbours, n_folds, level: size of a neighbourhood, folds, level of the intervals.
+        random_state: seed of folds and draws.
+        progress: called as progress(step, done, total).
+
+    Returns:
+        Audit.
+
+    Raises:
+        LabelError, ProbabilityError, DataError: what is wrong with the input, where, and how to mend it.
+        OptionError: options that exclude each other or do not exist.
+
+    >>> import labelwright as lw
+    >>> from sklearn.datasets import load_iris
+    >>> x, y = load_iris(return_X_y=True)
+    >>> y[[3, 70]] = 2, 0
+    >>> lw.audit(y, features=x).issues["row"].to_pylist()[:2]
+    [3, 70]
+    """
+    check_option("rank_by", rank_by, ("error", "cost"))
+    goals = {name: goal for name, goal in (("budget", budget), ("precision", precision), ("recall", recall)) if goal is not None}
+    if len(goals) > 1:
+        raise OptionError(
+            found=" and ".join(f"{name}={goal}" for name, goal in goals.items()),
+            expected="at most one of budget, precision and recall",
+            fix="choose the one that binds; the effort curve shows the others",
+        )
+    inputs = read_inputs(labels, pred_probs, space=space, items=items, multi=multi)
+    sources = gather(
+        inputs, features, groups=groups, estimator=estimator, n_neighbours=n_neighbours, n_folds=n_folds,
+        random_state=random_state, dynamics=dynamics, progress=progress or _silent,
+    )  # fmt: skip
+    settings = {
+        "n_neighbours": n_neighbours, "n_folds": n_folds, "level": level, "random_state": random_state,
+        "rank_by": rank_by, "multi": multi, "goal": goals or "expected F1", **sources.described,
+    }  # fmt: skip
+    if multi:
+        return audit_multi(inputs, sources, reviews, goals, level, settings)
+    return _audit_single(inputs, sources, reviews, goals, level, settings)
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+def _audit_single(
+    inputs: Inputs, sources: Sources, reviews: Any, goals: dict[str, Any], level: float, settings: dict[str, Any]
+) -> Audit:
+    labels = inputs.labels
+    assert isinstance(labels, HardLabels)
+    given, k = labels.ids, len(labels.space)
+    model = error_model(given, sources.pred_probs, neighbours=sources.neighbours, n_classes=k)
+    prior, dist = model.error_prob, model.label_dist
+    seen = dist if sources.pred_probs is None else sources.pred_probs
+    joint = confident_joint(given, seen)
+    error_prob, answers = prior, None
+    reviewed = np.zeros(len(given), dtype=bool)
+    if reviews is not None:
+        answers = read_answers(reviews, inputs.items, labels)
+        error_prob = recalibrate(prior, answers.index, (answers.wrong_low + answers.wrong_high) / 2, answers.probability)
+        dist = _with_answers(dist, given, prior, error_prob, answers)
+        reviewed[answers.index] = True
+    is_issue = flags(error_prob, goals)
+    kinds = tell_apart(given, dist, sources.pred_probs, sources.neighbours, is_issue)
+    rate = _rate(prior, given, k, answers, seen, joint, level)
+    return Audit(
+        items=inputs.items,
+        labels=labels,
+        error_prob=error_prob,
+        prior_error_prob=prior,
+        label_dist=dist,
+        is_issue=is_issue,
+        kind=np.where(labels.known, kinds.kind, "unlabelled"),
+        ambiguity=kinds.ambiguity,
+        novelty=kinds.novelty,
+        error_rate=rate,
+        transition=transition(given, dist),
+        confident_joint=joint,
+        duplicates=label_conflicts(labels, near_duplicates(sources.neighbours), inputs.items),
+        overlap=class_overlap(joint, inputs.space),
+        reviewed=reviewed,
+        pred_probs=sources.pred_probs,
+        neighbours=sources.neighbours,
+        dynamics=sources.dynamics,
+        notes=inputs.notes,
+        settings=settings,
+    )
+
+
+def _rate(
+    prior: np.ndarray, given: np.ndarray, k: int, answers: Answers | None, p: np.ndarray, joint: np.ndarray, level: float
+) -> ErrorRate:
+    if answers is None:
+        counted = float(joint.sum() - np.trace(joint))
+        disagrees = (p.argmax(1) != given) & (given >= 0)
+        return estimate_without_reviews(prior, given, k, pred_disagrees=disagrees, confident_joint_count=counted)
+    return estimate_from_reviews(
+        prior, given, k, answers.index, answers.wrong_low, answers.wrong_high, answers.probability,
+        design=review_design(prior), level=level,
+    )  # fmt: skip
+
+
+def _with_answers(
+    dist: np.ndarray, given: np.ndarray, prior: np.ndarray, error_prob: np.ndarray, answers: Answers
+) -> np.ndarray:
+    """The label distributions brought in line with the recalibrated error probabilities and with the answers themselves."""
+    out = dist.copy()
+    rows = np.flatnonzero(given >= 0)
+    own = given[rows]
+    scale = np.where(prior[rows] > 0, error_prob[rows] / np.where(prior[rows] > 0, prior[rows], 1), 0.0)
+    out[rows] *= scale[:, None].astype(out.dtype)
+    out[rows, own] = 1 - error_prob[rows]
+    accepted = answers.accepted / np.maximum(answers.accepted.sum(1, keepdims=True), 1)
+    told = answers.accepted.any(1)
+    out[answers.index[told]] = accepted[told]
+    total = out.sum(1, keepdims=True)
+    return np.where(total > 0, out / np.where(total > 0, total, 1), dist).astype(np.float32)

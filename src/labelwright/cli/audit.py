@@ -1,0 +1,111 @@
+"""`labelwright audit`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from labelwright.cli.console import say
+
+if TYPE_CHECKING:
+    from labelwright.auditing import Audit, FileAudit
+
+
+def audit(
+    data: Path = typer.Argument(help="CSV, TSV, JSONL, Parquet, Arrow, a Hugging Face folder, or an image folder."),
+    label: str | None = typer.Option(None, help="Column of the labels."),
+    id: str | None = typer.Option(None, help="Column of unique item keys; default: a hash of the content."),
+    text: str | None = typer.Option(None, help="Column of texts."),
+    image: str | None = typer.Option(None, help="Column of image paths."),
+    features: str | None = typer.Option(None, help="Column or prefix of columns with vectors, or a .npy file."),
+    pred_probs: str | None = typer.Option(None, help="Column or prefix of out-of-sample probabilities, or a .npy file."),
+    multi: bool = typer.Option(False, "--multi", help="Items have several labels, as lists or joined by | ; or ,"),
+    group: str | None = typer.Option(None, help="Column whose equal values stay on one side of a fold."),
+    reviews: Path | None = typer.Option(None, help="Answers to a review sample: item, label, probability."),
+    budget: int | None = typer.Option(None, help="Flag so many items."),
+    precision: float | None = typer.Option(None, help="Flag as many as keep this expected precision."),
+    recall: float | None = typer.Option(None, help="Flag as few as reach this expected recall."),
+    hierarchy: Path | None = typer.Option(None, help="Class tree (JSON child -> parent, or CSV child,parent)."),
+    split: str | None = typer.Option(None, help="Which part of a data set with several."),
+    out: Path | None = typer.Option(None, help="Label repository to write; default: NAME.labels here."),
+    seed: int = typer.Option(0, help="Seed of folds and of the review order."),
+    review_size: int = typer.Option(200, help="Items in the review sample."),
+    as_json: bool = typer.Option(False, "--json", help="Last line of stdout: one JSON object with every figure."),
+) -> None:
+    """How many labels are wrong, which to look at, and what they are likelier to be."""
+    from labelwright.auditing import audit_file
+
+    if as_json:
+        say.quiet_stdout()
+    with say.progress() as progress:
+        found = audit_file(
+            data, label=label, id=id, text=text, image=image, features=features, pred_probs=pred_probs, multi=multi,
+            group=group, reviews=reviews, hierarchy=hierarchy, split=split, out=out, seed=seed, review_size=review_size,
+            budget=budget, precision=precision, recall=recall, explain=_explain, progress=progress,
+        )  # fmt: skip
+    tell(found.audit)
+    _next_steps(found, reviewed=reviews is not None)
+    if as_json:
+        print(json.dumps(found.audit.summary() | {"repository": str(found.repository.path), "audit": found.folder.name}))
+
+
+def _explain(columns: Any) -> None:
+    for sentence in columns.explanation:
+        say.print(f"[dim]{say.plain(sentence)}[/]")
+
+
+def tell(result: Audit, *, top: int = 8) -> None:
+    """Print the headline, the flags and the first issues of an audit."""
+    rate = result.error_rate
+    say.print()
+    say.print(
+        f"[bold]{rate.estimate:.1%} of the labels are wrong[/] ({rate.low:.1%} to {rate.high:.1%}, {rate.level:.0%} interval): "
+        f"about {rate.estimate * (result.error_prob == result.error_prob).sum():,.0f} of {len(result.items):,} items"
+    )
+    say.print(f"[dim]{say.plain(rate.assumption)}[/]")
+    figures = result.summary()
+    if figures["issues"]:
+        say.print(
+            f"{figures['issues']:,} flagged, expected precision {figures['expected_precision']:.0%}, "
+            f"recall {figures['expected_recall'] or 0:.0%} ("
+            + ", ".join(f"{n:,} {kind}" for kind, n in figures["kinds"].items())
+            + ")"
+        )
+    else:
+        say.print("nothing is flagged")
+    _issues(result, top)
+
+
+def _issues(result: Audit, top: int) -> None:
+    from rich.table import Table
+
+    rows = result.issues.slice(0, top).to_pylist()
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("rank", "item", "given", "suggested", "quality", "kind"):
+        table.add_column(name)
+    for row in rows:
+        shown = [say.plain(_short(row[name])) for name in ("item", "given", "suggested")]
+        table.add_row(str(row["rank"]), *shown, f"{row['quality']:.3f}", row["kind"])
+    say.print(table)
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 28 else text[:27] + "…"
+
+
+def _next_steps(found: FileAudit, *, reviewed: bool) -> None:
+    path = say.plain(str(found.repository.path))
+    folder = say.plain(str(found.folder))
+    say.print()
+    say.print(f"written to [bold]{path}[/] (audit {found.folder.name}): report.html, issues.parquet, items.parquet, summary.json")
+    if not reviewed:
+        say.print(
+            f"next: answer [bold]{folder}/review_sample.parquet[/] (add a column `label` with the right class) and run this "
+            "again with --reviews FILE: the count then rests on your answers"
+        )

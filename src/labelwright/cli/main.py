@@ -1,0 +1,50 @@
+"""The `labelwright` command and how it reports errors."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import typer
+
+from labelwright import __version__
+from labelwright.cli import audit as _audit
+from labelwright.cli import demo as _demo
+from labelwright.cli.console import say
+from labelwright.errors import LabelwrightError
+
+app = typer.Typer(
+    name="labelwright",
+    help="From the labels you have to the labels your data deserves, and how far to trust them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("audit")(_audit.audit)
+app.command("demo")(_demo.demo)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    """From the labels you have to the labels your data deserves, and how far to trust them."""
+    if version:
+        print(f"labelwright {__version__}")
+        raise typer.Exit
+
+
+def _warn(message: Any, *_: Any, **__: Any) -> None:
+    say.print(f"[yellow]note:[/] {say.plain(str(message))}")
+
+
+def main() -> None:
+    """Run the command; a mistake in the input is told in one paragraph, without a traceback, exit status 2."""
+    warnings.showwarning = _warn
+    try:
+        app()
+    except (LabelwrightError, FileExistsError, FileNotFoundError) as error:
+        say.error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say.print("[red]stopped[/]; nothing was written")
+        sys.exit(130)

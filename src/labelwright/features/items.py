@@ -1,0 +1,92 @@
+"""Whatever describes the items, as the two matrices an audit needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from labelwright.errors import DataError
+from labelwright.features.vectors import Progress, check_features, image_vectors, table_vectors, text_vectors
+from labelwright.labels import as_columns
+
+
+class ItemVectors(NamedTuple):
+    """`model` (N, D) dense or CSR, for a classifier; `search` (N, d) dense float32, for neighbours; `kind` of the items:
+    "vectors", "text", "table" or "image"."""
+
+    model: Any
+    search: np.ndarray
+    kind: str
+
+
+def item_vectors(features: Any, *, random_state: int = 0, progress: Progress | None = None) -> ItemVectors:
+    """The matrices of any description of the items.
+
+    features: a numeric matrix (N, D), dense or SciPy sparse (used as vectors); N strings (texts); a data frame or a dict of
+        columns (a table); N paths (`pathlib.Path`), or uint8 arrays (H, W[, 3]) (images).
+
+    Raises:
+        DataError: nothing of the kind, NaN or infinite values.
+    """
+    kind = _kind(features)
+    if kind == "text":
+        model: Any = text_vectors(_as_list(features))
+    elif kind == "image":
+        model = image_vectors(features, progress=progress)
+    elif kind == "table":
+        model = table_vectors(as_columns(features))
+    else:
+        model = check_features(features, name="features")
+    return ItemVectors(model, _search(model, random_state), kind)
+
+
+def _kind(features: Any) -> str:
+    if hasattr(features, "tocsr"):
+        return "vectors"
+    if isinstance(features, np.ndarray):
+        if features.ndim == 1 and len(features) and isinstance(features[0], str | None):
+            return "text"
+        return "image" if features.dtype == np.uint8 and features.ndim in (3, 4) else "vectors"
+    if isinstance(features, Mapping) or _is_frame(features):
+        return "table"
+    first = next((v for v in _as_list(features) if v is not None), None)
+    if isinstance(first, str):
+        return "text"
+    if isinstance(first, Path) or (isinstance(first, np.ndarray) and first.dtype == np.uint8):
+        return "image"
+    raise DataError(
+        found=f"features of type {type(features).__name__}, entries {type(first).__name__}",
+        expected="a numeric matrix, texts, a data frame, or images (paths as pathlib.Path, or uint8 arrays)",
+        fix="wrap a list of vectors with numpy.array; wrap file names with pathlib.Path",
+    )
+
+
+def _is_frame(features: Any) -> bool:
+    return hasattr(features, "columns") or hasattr(features, "column_names")
+
+
+def _as_list(features: Any) -> list[Any]:
+    if hasattr(features, "to_pylist"):
+        return list(features.to_pylist())
+    try:
+        return list(features)
+    except TypeError:
+        return []
+
+
+def _search(model: Any, random_state: int, dim: int = 256) -> np.ndarray:
+    """Dense, centred rows: cosine between centred rows is what makes neighbours of embeddings and pixels meaningful. Wide
+    sparse matrices keep their first `dim` singular directions (latent semantic analysis) and are not centred, since their
+    zeros are the origin."""
+    if hasattr(model, "tocsr"):
+        if model.shape[1] <= dim:
+            return np.asarray(model.toarray(), dtype=np.float32)
+        from sklearn.decomposition import TruncatedSVD
+
+        size = min(dim, model.shape[0] - 1)
+        return TruncatedSVD(size, random_state=random_state).fit_transform(model).astype(np.float32)
+    dense = np.asarray(model, dtype=np.float32)
+    return dense - dense.mean(0)
