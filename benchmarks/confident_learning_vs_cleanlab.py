@@ -246,9 +246,7 @@ def main() -> None:
             print(f"{name}: N={len(s)} K={p.shape[1]} {p.dtype}\n{compare(ours, peer, s)}")
             if s.ndim == 1:
                 alike = find_issues(s, p, joint=peer["joint"]) == peer["prune_by_noise_rate_1.0"]
-                print(
-                    f"  prune_by_noise_rate on cleanlab's joint (which breaks ties at random): {(~alike).sum()} differ"
-                )
+                print(f"  prune_by_noise_rate on cleanlab's joint: {(~alike).sum()} differ")
             if truth is not None:
                 scored = [
                     f"{k} {roc_auc_score(truth != s, -ours[k]):.3f} / {roc_auc_score(truth != s, -peer[k]):.3f}"

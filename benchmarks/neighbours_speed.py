@@ -1,7 +1,7 @@
 """Exact nearest neighbours: ours against scikit-learn, plain blocked NumPy, and the matrix products alone.
 
-Every case runs in a process of its own; the best of three by CPU seconds (user + system, all threads) is shown, with the
-memory it needed beyond inputs and imports. `python benchmarks/neighbours_speed.py` prints a Markdown table.
+Every case runs in a process of its own; the best of three by CPU seconds (user + system, all threads) is shown, with
+the memory it needed beyond inputs and imports (Linux only). `python benchmarks/neighbours_speed.py` prints Markdown.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,12 +69,19 @@ CASES: dict[str, Callable[[np.ndarray, int], Any]] = {
 def run(name: str, n: int, d: int, k: int) -> dict[str, Any]:
     x = features(n, d)
     CASES[name](x[:600], k)  # imports and thread pools are not counted
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+    before = memory("VmRSS")
     cpu, wall = time.process_time(), time.perf_counter()
     index = CASES[name](x, k)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    extra = memory("VmHWM") - before
     return {"cpu": cpu, "wall": wall, "mib": extra, "recall": None if index is None else recall(x, index)}
+
+
+def memory(field: str) -> float:
+    """MiB of this process: VmRSS now, VmHWM at its highest."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in status if line.startswith(field))) / 1024
 
 
 def recall(x: np.ndarray, index: np.ndarray) -> float:

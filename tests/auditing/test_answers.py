@@ -16,7 +16,9 @@ def read(labels=LABELS, **columns):
 
 
 def test_an_error_is_a_given_label_outside_the_accepted_set():
-    answers = read(item=["i0", "i1", "i2", "i4"], label=["b", "a|b", "none of these", "a"], probability=[0.1, 1, 0.5, None])
+    answers = read(
+        item=["i0", "i1", "i2", "i4"], label=["b", "a|b", "none of these", "a"], probability=[0.1, 1, 0.5, None]
+    )
     assert answers.index.tolist() == [0, 1, 2, 4]
     assert answers.wrong_low.tolist() == answers.wrong_high.tolist() == [1, 0, 1, 0]
     assert answers.accepted.astype(int).tolist() == [[0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]]

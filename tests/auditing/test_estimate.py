@@ -26,7 +26,7 @@ def ask(p, labels, wrong, n=200, seed=0, k=4, **kw):
     return estimate_from_reviews(p, labels, k, index, wrong[index], wrong[index], probability, design=design, **kw)
 
 
-def share_held(p, labels, wrong, draws=60, **kw):
+def share_held(p, labels, wrong, draws=40, **kw):
     rates = [ask(p, labels, wrong, seed=s, **kw) for s in range(draws)]
     return np.mean([r.low <= wrong.mean() <= r.high for r in rates]), np.mean([r.high - r.low for r in rates]), rates
 
@@ -37,7 +37,7 @@ def test_the_interval_covers_whatever_the_suspicion(distort):
     p, labels, wrong = world(k=1)
     shown = {"none": p, "cube": p**3, "fifth": p / 5, "reversed": 1 - p, "constant": np.full(len(p), 0.2)}[distort]
     held, width, rates = share_held(shown, labels, wrong, k=1)
-    assert held >= 0.78  # 0.9 less 3 standard errors of 60 draws
+    assert held >= 0.75  # 0.9 less 3 standard errors of 40 draws
     srs = 2 * 1.645 * np.sqrt(wrong.mean() * (1 - wrong.mean()) / 200)
     assert width < 1.1 * srs
     if distort == "none":
@@ -49,7 +49,7 @@ def test_classes_are_covered_too():
     p, labels, wrong = world()
     wrong = np.where((labels == 0) & (np.random.default_rng(5).random(len(p)) < 0.05), 1.0, wrong)
     truth = np.bincount(labels, wrong) / np.bincount(labels)
-    rates = share_held(p, labels, wrong, draws=40)[2]
+    rates = share_held(p, labels, wrong)[2]
     held = np.mean([(r.per_class.low <= truth) & (truth <= r.per_class.high) for r in rates], axis=0)
     assert held.min() >= 0.75
     one = rates[0]
@@ -173,7 +173,7 @@ def test_a_prefix_counts_whatever_was_drawn():
 def test_items_chosen_by_hand_speak_for_themselves_only():
     p, labels, wrong = world()
     flagged = np.argsort(-p)[:300]
-    estimates, held = [], []
+    estimates, held, widths = [], [], []
     for seed in range(30):
         design = review_design(p, seed=seed)
         index, probability = design.sample(150)
@@ -183,10 +183,11 @@ def test_items_chosen_by_hand_speak_for_themselves_only():
         rate = estimate_from_reviews(p, labels, 4, index, wrong[index], wrong[index], probability, design=design)
         estimates.append(rate.estimate)
         held.append(rate.low <= wrong.mean() <= rate.high)
+        alone = ask(p, labels, wrong, n=150, seed=seed)
+        widths.append((rate.high - rate.low, alone.high - alone.low))
     assert np.mean(estimates) == pytest.approx(wrong.mean(), rel=0.06)  # 300 errors by hand do not spill over
     assert np.mean(held) >= 0.8
-    alone = ask(p, labels, wrong, n=150)
-    assert rate.high - rate.low < alone.high - alone.low
+    assert np.mean(widths, axis=0)[0] < np.mean(widths, axis=0)[1]
 
 
 def test_only_items_chosen_by_hand_leave_what_logic_allows():
@@ -236,8 +237,8 @@ def test_real_labels(real_data):
     labels = human["aggregate"].astype(np.int64)
     wrong = (labels != human["clean"]).astype(float)
     doubt = (1 - pred_probs[np.arange(len(labels)), labels].astype(float)) ** 2
-    held, width, rates = share_held(doubt, np.zeros_like(labels), wrong, draws=40, k=1)
-    assert held >= 0.78
+    held, width, rates = share_held(doubt, np.zeros_like(labels), wrong, draws=30, k=1)
+    assert held >= 0.75
     assert width < 0.75 * 0.071  # Clopper-Pearson on 200 reviews drawn evenly
     assert np.median([abs(r.estimate / wrong.mean() - 1) for r in rates]) <= 0.15
 
@@ -247,9 +248,6 @@ def test_without_reviews_spans_the_readings():
     p, labels, _ = world()
     rate = estimate_without_reviews(p, labels, 4, pred_disagrees=p > 0.3, confident_joint_count=100)
     assert rate.estimate == pytest.approx(p.mean())
-    assert (
-        rate.low < 100 / len(p) < rate.estimate < (p > 0.3).mean() < rate.high or rate.low <= rate.estimate <= rate.high
-    )
     noise = 1.6449 * np.sqrt((p * (1 - p)).sum())
     readings = [p.sum(), 100.0, float((p > 0.3).sum())]
     assert rate.low * len(p) == pytest.approx(min(readings) - noise, rel=1e-3)

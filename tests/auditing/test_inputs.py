@@ -34,7 +34,12 @@ def spoilt(row, value):
         ({"pred_probs": P * 8 - 4}, ProbabilityError, "no distribution", "softmax"),
         ({"pred_probs": P[:-1]}, ProbabilityError, "29 rows of pred_probs for 30 labels", "predict for every item"),
         ({"pred_probs": P[:, :2]}, LabelError, "label 2 for 2 columns", "missing labels"),
-        ({"pred_probs": np.c_[P, np.zeros(30)], "labels": list("abc") * 10}, LabelError, "3 classes.*4 columns", "space="),
+        (
+            {"pred_probs": np.c_[P, np.zeros(30)], "labels": list("abc") * 10},
+            LabelError,
+            "3 classes.*4 columns",
+            "space=",
+        ),
         ({"labels": np.where(Y == 2, -1, Y)}, LabelError, "label -1 for 3 columns", "None"),
         ({"labels": np.where(Y == 2, 9, Y), "space": LabelSpace(range(3))}, LabelError, "outside the space", "missing"),
         ({"labels": Y + 0.5}, LabelError, "float64", "astype"),
@@ -47,7 +52,12 @@ def spoilt(row, value):
         ({"items": ["x"] * 30}, DataError, "more than once; first is 'x' in row 0, 1", "unique"),
         ({"items": ["x"] * 3}, DataError, "3.*30 labels", "id column"),
         ({"labels": np.eye(3)[Y].astype(int), "multi": True, "pred_probs": P * 2}, DataError, "outside", "expit"),
-        ({"labels": np.eye(3)[Y].astype(int), "multi": True, "pred_probs": P[:, :2]}, DataError, "shape", "per item and class"),
+        (
+            {"labels": np.eye(3)[Y].astype(int), "multi": True, "pred_probs": P[:, :2]},
+            DataError,
+            "shape",
+            "per item and class",
+        ),
     ],
 )
 def test_named_errors(arguments, error, found, fix):
@@ -70,10 +80,26 @@ def test_warnings_say_what_to_know():
 
 @pytest.mark.parametrize(
     "column",
-    [Y, Y.tolist(), pd.Series(Y), pl.Series(Y), pa.array(Y), pd.Series(Y, dtype="Int64"), HardLabels(Y, LabelSpace(range(3)))],
+    [
+        Y,
+        Y.tolist(),
+        pd.Series(Y),
+        pl.Series(Y),
+        pa.array(Y),
+        pd.Series(Y, dtype="Int64"),
+        HardLabels(Y, LabelSpace(range(3))),
+    ],
 )
 @pytest.mark.parametrize(
-    "p", [P, P.astype(np.float16), pd.DataFrame(P), pl.DataFrame(P), pa.table({str(i): P[:, i] for i in range(3)}), P.tolist()]
+    "p",
+    [
+        P,
+        P.astype(np.float16),
+        pd.DataFrame(P),
+        pl.DataFrame(P),
+        pa.table({str(i): P[:, i] for i in range(3)}),
+        P.tolist(),
+    ],
 )
 def test_every_container_is_read(column, p):
     inputs = read(column, p)

@@ -42,7 +42,9 @@ def run(monkeypatch, capsys, *arguments):
 
 
 def test_audit_review_audit(here, iris, monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, "audit", "iris.parquet", "--label", "species", "--review-size", 60, "--json")
+    code, out, err = run(
+        monkeypatch, capsys, "audit", "iris.parquet", "--label", "species", "--review-size", 60, "--json"
+    )
     assert code == 0, err
     figures = json.loads(out.splitlines()[-1])
     assert figures["items"] == 150 and figures["classes"] == NAMES.tolist()
@@ -109,7 +111,9 @@ def test_goals_of_the_flags(goal, here, monkeypatch, capsys):
 def test_files_of_probabilities_vectors_and_classes(here, iris, monkeypatch, capsys):
     np.save("p.npy", np.eye(3)[np.searchsorted(NAMES, iris[1])] * 0.7 + 0.1)
     np.save("x.npy", np.column_stack([iris[0][f"f{i}"] for i in range(4)]))
-    (here / "tree.csv").write_text("child,parent\nsetosa,small\nversicolor,large\nvirginica,large\nsmall,iris\nlarge,iris\n")
+    (here / "tree.csv").write_text(
+        "child,parent\nsetosa,small\nversicolor,large\nvirginica,large\nsmall,iris\nlarge,iris\n"
+    )
     code, out, err = run(
         monkeypatch, capsys, "audit", "iris.parquet", "--label", "species", "--id", "key", "--pred-probs", "p.npy",
         "--features", "x.npy", "--hierarchy", "tree.csv", "--out", "other.labels", "--json",
@@ -123,7 +127,9 @@ def test_files_of_probabilities_vectors_and_classes(here, iris, monkeypatch, cap
 
 
 def test_prefix_of_columns(here, iris, monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, "audit", "iris.parquet", "--label", "species", "--features", "f", "--json")
+    code, out, err = run(
+        monkeypatch, capsys, "audit", "iris.parquet", "--label", "species", "--features", "f", "--json"
+    )
     assert code == 0, err
     assert "vectors, 4 columns" in json.loads(out.splitlines()[-1])["settings"]["features"]
 

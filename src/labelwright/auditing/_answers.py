@@ -79,7 +79,7 @@ def _outside(labels: HardLabels | MultiLabels, position: np.ndarray, sets: np.nd
     if isinstance(labels, HardLabels):
         return labels.known, ~sets[np.arange(len(position)), labels.ids[position]]
     y = labels.dense()
-    return (y >= 0).any(1), ((sets != (y[position] == 1)) & (y[position] >= 0)).any(1)
+    return np.asarray((y >= 0).any(1)), ((sets != (y[position] == 1)) & (y[position] >= 0)).any(1)
 
 
 def _blank(answer: Any) -> bool:
@@ -155,7 +155,7 @@ def _accepted(label: Any, space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
             if part not in names:
                 raise LabelError(
                     found=f"answer {answer!r} in row {row} of the reviews",
-                    expected="a class of the data, several joined by '|', 'none of these', or 'can\'t tell'",
+                    expected="a class of the data, several joined by '|', 'none of these', or 'can't tell'",
                     fix=f"the classes are {', '.join(map(str, space.classes[:8]))}{', …' if len(space) > 8 else ''}",
                 )
             sets[row, names[part]] = True
@@ -170,7 +170,9 @@ def _aggregate(
     n = int(inverse.max()) + 1 if len(inverse) else 0
     clear = np.bincount(inverse, weights=~unsure, minlength=n)
     who = np.arange(len(inverse)) if reviewer is None else reviewer
-    votes = Votes.from_columns(inverse, who, np.where(unsure, None, wrong.astype(int)), LabelSpace([0, 1]))
+    votes = Votes.from_columns(
+        inverse, who, [None if doubt else int(bad) for doubt, bad in zip(unsure, wrong)], LabelSpace([0, 1])
+    )
     loglik = votes.loglik()[np.argsort(votes.items)] if n else np.zeros((0, 2))
     p = 1 / (1 + np.exp(loglik[:, 0] - loglik[:, 1]))
     single = np.bincount(inverse, weights=wrong & ~unsure, minlength=n)

@@ -59,16 +59,20 @@ def _found(curve: EffortCurve, n_flagged: int, by_chance: float) -> str:
     chance = [{"looks": n, "found": n * by_chance} for n in (0.0, end)]
     late = n_flagged > 0.5 * end
     free = int(np.searchsorted(looks, 0.1 * end if late else max(n_flagged, 0.3 * end)))  # where the dotted line is not
+    words = [("most suspicious first", looks[free], found[free], "left", 8, 14, _ACCENT)]  # a bent curve has room below
+    if end * by_chance > 0.4 * top:  # as has a steep line; over a flat one there is more
+        words.append(("in random order", 0.55 * end, 0.55 * end * by_chance, "left", 6, 14, _INK))
+    else:
+        words.append(("in random order", end, end * by_chance, "right", -6, -9, _INK))
+    if n_flagged:
+        words.append(
+            (f"{n_flagged:,} flagged", n_flagged, top, "right" if late else "left", -5 if late else 5, 0, _INK)
+        )
     layers = [
-        _flag_line(n_flagged, x),
+        *_flag_line(n_flagged, x),
         alt.Chart(_data(chance)).mark_line(color=_INK, strokeDash=[5, 4], opacity=0.6).encode(x=x, y=y),
         alt.Chart(_data(best)).mark_line(color=_ACCENT, strokeWidth=2.5).encode(x=x, y=y),
-        # under a curve that bends down and above the end of a straight line nothing else is drawn
-        _beside(looks[free], found[free], "most suspicious first", x, y, dx=8, dy=14, color=_ACCENT),
-        _beside(end, chance[1]["found"], "in random order", x, y, align="right", dx=-6, dy=-9),
-        _beside(
-            n_flagged, top, f"{n_flagged:,} flagged", x, y, align="right" if late else "left", dx=-5 if late else 5
-        ),
+        *(_beside(at, up, text, x, y, align=align, dx=dx, dy=dy, color=c) for text, at, up, align, dx, dy, c in words),
     ]
     points = sorted({max(1, len(looks) // 4), len(looks) // 2, len(looks) - 1} & set(range(len(looks))))
     told = ", ".join(f"{found[i]:,.0f} among the first {looks[i]:,}" for i in points)
@@ -81,7 +85,7 @@ def _precision_recall(curve: EffortCurve, n_flagged: int) -> str:
     looks, end = curve.n_reviewed, float(curve.n_reviewed[-1])
     axis = alt.Axis(labelExpr=_PERCENT, tickCount=5)
     x, y = _looks(end), alt.Y("found:Q", title="share", axis=axis, scale=alt.Scale(domain=[0, 1]))
-    layers = [_flag_line(n_flagged, x)]
+    layers = _flag_line(n_flagged, x)
     start = 1 if len(looks) > 1 else 0  # nothing looked at has no precision
     for values, color, dash in ((curve.precision, _ACCENT, [1, 0]), (curve.recall, _SECOND, [7, 3])):
         rows = [{"looks": int(n), "found": float(v)} for n, v in zip(looks[start:], values[start:])]
@@ -196,10 +200,12 @@ def _looks(end: float) -> alt.X:
     )
 
 
-def _flag_line(n_flagged: int, x: alt.X) -> Any:
+def _flag_line(n_flagged: int, x: alt.X) -> list[Any]:
+    """A dotted line at the number flagged, if there is one."""
     import altair as alt
 
-    return alt.Chart(_data([{"looks": n_flagged}])).mark_rule(color=_INK, strokeDash=[2, 3], opacity=0.7).encode(x=x)
+    mark = alt.Chart(_data([{"looks": n_flagged}])).mark_rule(color=_INK, strokeDash=[2, 3], opacity=0.7)
+    return [mark.encode(x=x)] if n_flagged else []
 
 
 def _beside(

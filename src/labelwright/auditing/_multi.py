@@ -33,13 +33,17 @@ def audit_multi(
     reviewed = np.zeros(len(y), dtype=bool)
     if reviews is not None:
         answers = read_answers(reviews, inputs.items, labels)
-        error_prob = recalibrate(prior, answers.index, (answers.wrong_low + answers.wrong_high) / 2, answers.probability)
+        error_prob = recalibrate(
+            prior, answers.index, (answers.wrong_low + answers.wrong_high) / 2, answers.probability
+        )
         told = answers.wrong_low == answers.wrong_high
         present[answers.index[told]] = answers.accepted[told]
         reviewed[answers.index] = True
     is_issue = flags(error_prob, goals)
     joints = multilabel_joints(y, p)
-    pairs = [transition(y[:, k].astype(np.int64), np.stack([1 - present[:, k], present[:, k]], 1)) for k in range(y.shape[1])]
+    pairs = [
+        transition(y[:, k].astype(np.int64), np.stack([1 - present[:, k], present[:, k]], 1)) for k in range(y.shape[1])
+    ]
     sets = HardLabels(np.unique(y, axis=0, return_inverse=True)[1].reshape(-1), LabelSpace(range(len(y))))
     return Audit(
         items=inputs.items,

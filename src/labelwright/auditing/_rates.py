@@ -1,7 +1,7 @@
 """Wrong labels counted from random reviews, per stratum together or each review with its own weight.
 
-Why this estimator. In a good design a stratum often shows no error, or nothing but errors. Judged one by one (Wald is then
-0 wide; Wilson, Jeffreys and Clopper-Pearson add half an error or more to each) the sum is too narrow, or too high: over
+Why this estimator. In a good design a stratum often shows no error, or nothing but errors. Judged one by one (Wald is
+then 0 wide; Wilson, Jeffreys and Clopper-Pearson add half an error or more) the sum is too narrow, or too high: over
 six strata Jeffreys' intervals covered in 77 to 83 % of draws at a nominal 90 %, and were a quarter wider. So the strata
 are judged together. The wrong rate of each has a beta prior whose mean follows the suspicion on the logit scale, with
 unknown shift and slope, and whose strength is unknown too: where the answers agree with the shape of the suspicion the
@@ -26,7 +26,7 @@ _STRENGTH = np.array([0.5, 2, 8, 32, 128])  # in reviews
 _PSEUDO = 0.2  # right and wrong reviews added to the stratum whose reviews stand for most items, fewer to the others
 _N_DRAWS = 10_000
 _CLASS_DRAWS, _CLASS_CELLS = 1000, 1_000_000  # at most: draws per class; draws * strata * classes
-_CLASS_SD = 0.7  # a class has 0.5 to 2 times the odds of its stratum in two of three cases
+_CLASS_SD = 1.0  # a class has a third to three times the odds of its stratum in two of three cases
 
 
 class Reading(NamedTuple):

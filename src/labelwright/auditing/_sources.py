@@ -75,11 +75,13 @@ def predict(
     """Out-of-fold probabilities of every item."""
     from labelwright.features import out_of_fold, out_of_fold_multilabel
 
-    options = {"estimator": estimator, "groups": groups, "n_folds": n_folds, "random_state": random_state}
-    told = {"progress": lambda done, total: progress("out-of-fold predictions", done, total)}
+    options: dict[str, Any] = {
+        "estimator": estimator, "groups": groups, "n_folds": n_folds, "random_state": random_state,
+        "progress": lambda done, total: progress("out-of-fold predictions", done, total),
+    }  # fmt: skip
     if isinstance(inputs.labels, MultiLabels):
-        return np.asarray(out_of_fold_multilabel(x, inputs.labels.dense(), **options, **told))
-    return np.asarray(out_of_fold(x, inputs.labels.ids, n_classes=len(inputs.space), **options, **told))
+        return np.asarray(out_of_fold_multilabel(x, inputs.labels.dense(), **options))
+    return np.asarray(out_of_fold(x, inputs.labels.ids, n_classes=len(inputs.space), **options))
 
 
 def _dynamics(dynamics: Any, inputs: Inputs) -> Any:
@@ -88,7 +90,11 @@ def _dynamics(dynamics: Any, inputs: Inputs) -> Any:
     from labelwright.auditing.dynamics import training_dynamics
 
     p = np.asarray(dynamics)
-    if p.ndim != 3 or p.shape[1:] != (len(inputs.labels), len(inputs.space)) or not isinstance(inputs.labels, HardLabels):
+    if (
+        p.ndim != 3
+        or p.shape[1:] != (len(inputs.labels), len(inputs.space))
+        or not isinstance(inputs.labels, HardLabels)
+    ):
         raise DataError(
             found=f"dynamics of shape {p.shape}",
             expected=f"(epochs, {len(inputs.labels)}, {len(inputs.space)}): probabilities of each epoch, single labels",

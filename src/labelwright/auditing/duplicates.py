@@ -23,8 +23,8 @@ def near_duplicates(neighbours: Neighbours | None, *, threshold: float | None = 
     """Group number of every item that has a near duplicate, -1 for the others. None gives None.
 
     Items are joined when one is among the other's neighbours with similarity >= threshold, and groups grow along such
-    pairs (connected components), so the two ends of a group may be less alike. Rows of zeros never join (their cosine is
-    0); under the cosine (1, 1) and (2, 2) are copies, so take Euclidean neighbours for tables of few columns.
+    pairs (connected components), so the two ends of a group may be less alike. Rows of zeros never join (their cosine
+    is 0); under the cosine (1, 1) and (2, 2) are copies, so take Euclidean neighbours for tables of few columns.
 
     Args:
         neighbours: index and similarity (N, k) of `nearest_neighbours`.

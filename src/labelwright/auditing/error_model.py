@@ -235,7 +235,12 @@ def _fit_curve(terms: np.ndarray, answer: np.ndarray, weight: np.ndarray) -> np.
 def _check_review(n_items: int, reviewed: np.ndarray, answer: np.ndarray, drawn: np.ndarray) -> None:
     fits = reviewed.ndim == 1 and reviewed.shape == answer.shape == drawn.shape
     known = reviewed.size == 0 or (reviewed.dtype.kind in "iu" and 0 <= reviewed.min() <= reviewed.max() < n_items)
-    if not (fits and known and ((answer >= 0) & (answer <= 1)).all() and ((drawn > 0) & (drawn <= 1) | np.isnan(drawn)).all()):
+    if not (
+        fits
+        and known
+        and ((answer >= 0) & (answer <= 1)).all()
+        and ((drawn > 0) & (drawn <= 1) | np.isnan(drawn)).all()
+    ):
         raise DataError(
             found=f"reviewed {reviewed.shape}, is_error {answer.shape}, probability {drawn.shape} for {n_items} items",
             expected=f"(R,) item numbers 0..{n_items - 1}, answers in [0, 1] and inclusion probabilities in (0, 1] or NaN",

@@ -23,7 +23,7 @@ _ASSUME_RANDOM = (
 )
 _ASSUME_CLASSES = (
     " Per class it is more: a class with few reviews borrows the rates of all classes for labels of like suspicion, "
-    "taken to differ from them by one factor on the odds, 0.5 to 2 in two of three classes."
+    "taken to differ from them by one factor on the odds, a third to three in two of three classes."
 )
 _ASSUME_NOTHING = (
     "All reviewed items were chosen by hand, so they say nothing about the others: the interval is what logic allows, "

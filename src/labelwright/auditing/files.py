@@ -78,7 +78,15 @@ def audit_file(
     Raises:
         LabelwrightError: what is wrong with the input or the repository, before any work starts.
     """
-    from labelwright.store import Repository, fingerprint, guess_columns, item_keys, label_lists, read_items, read_reviews
+    from labelwright.store import (
+        Repository,
+        fingerprint,
+        guess_columns,
+        item_keys,
+        label_lists,
+        read_items,
+        read_reviews,
+    )
 
     table = read_items(data, split=split)
     matrices = {name: _matrix_file(value) for name, value in (("features", features), ("pred_probs", pred_probs))}
@@ -161,7 +169,7 @@ def _hierarchy(path: str | os.PathLike[str], labels: Any) -> LabelSpace:
     from labelwright.auditing.hierarchy import read_hierarchy
 
     classes = LabelSpace.from_labels(labels).classes
-    return LabelSpace(classes, structure="hierarchy", parents=read_hierarchy(path, classes).edges)
+    return LabelSpace(classes, structure="hierarchy", parents=read_hierarchy(Path(path), classes).edges)
 
 
 def _holds_paths(table: pa.Table, column: str) -> bool:
@@ -173,7 +181,9 @@ def _images(table: pa.Table, column: str, root: Path) -> list[Any]:
     cells = table[column].to_pylist()
     if _holds_paths(table, column):
         return [_inside(root, name) for name in cells]
-    return [io.BytesIO(c["bytes"]) if isinstance(c, dict) and c.get("bytes") else _inside(root, c["path"]) for c in cells]
+    return [
+        io.BytesIO(c["bytes"]) if isinstance(c, dict) and c.get("bytes") else _inside(root, c["path"]) for c in cells
+    ]
 
 
 def _inside(root: Path, name: str) -> Path:

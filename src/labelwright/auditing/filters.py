@@ -202,7 +202,7 @@ def find_issues(
     Warns:
         LabelwrightWarning: classes skipped for want of examples.
 
-    Source: Northcutt et al. 2021, "Confident Learning", section 3.2; Northcutt et al. 2021, "Pervasive Label Errors".
+    Source: Northcutt et al. 2021, "Confident Learning"; Northcutt et al. 2021, "Pervasive Label Errors".
 
     >>> p = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.1, 0.9]])
     >>> find_issues(np.array([0, 0, 0, 1, 1]), p)

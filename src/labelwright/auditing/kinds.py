@@ -14,7 +14,8 @@ unexplained themselves, however sure the model is; a mere error is explained wel
 Ordinary items are those with a label that was not flagged. Three steps along the neighbours, as one is noisy and a
 class outside the space is a region of many items. Measured and left out: a lower similarity than the neighbours' own
 (local density) is no help on a whole class and takes mixtures for novelties; percentiles per class hide novel items
-that make up much of a class.
+that make up much of a class. Out of reach: a class outside the space whose items nearly all got the same label, as that
+is just a wide class (dbpedia14: AUROC 0.55 for one class of which 77 % did, 0.97 and more for nine others).
 """
 
 from __future__ import annotations

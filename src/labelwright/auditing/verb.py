@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from labelwright.auditing._answers import Answers, read_answers
-from labelwright.auditing._sources import Sources, gather
 from labelwright.auditing._inputs import Inputs, read_inputs
 from labelwright.auditing._multi import audit_multi
+from labelwright.auditing._sources import Sources, gather
 from labelwright.auditing.confident import confident_joint
 from labelwright.auditing.duplicates import label_conflicts, near_duplicates
 from labelwright.auditing.error_model import error_model, recalibrate
@@ -82,7 +82,11 @@ def audit(
     [3, 70]
     """
     check_option("rank_by", rank_by, ("error", "cost"))
-    goals = {name: goal for name, goal in (("budget", budget), ("precision", precision), ("recall", recall)) if goal is not None}
+    goals = {
+        name: goal
+        for name, goal in (("budget", budget), ("precision", precision), ("recall", recall))
+        if goal is not None
+    }
     if len(goals) > 1:
         raise OptionError(
             found=" and ".join(f"{name}={goal}" for name, goal in goals.items()),
@@ -121,7 +125,9 @@ def _audit_single(
     reviewed = np.zeros(len(given), dtype=bool)
     if reviews is not None:
         answers = read_answers(reviews, inputs.items, labels)
-        error_prob = recalibrate(prior, answers.index, (answers.wrong_low + answers.wrong_high) / 2, answers.probability)
+        error_prob = recalibrate(
+            prior, answers.index, (answers.wrong_low + answers.wrong_high) / 2, answers.probability
+        )
         dist = _with_answers(dist, given, prior, error_prob, answers)
         reviewed[answers.index] = True
     is_issue = flags(error_prob, goals)
@@ -152,7 +158,13 @@ def _audit_single(
 
 
 def _rate(
-    prior: np.ndarray, given: np.ndarray, k: int, answers: Answers | None, p: np.ndarray, joint: np.ndarray, level: float
+    prior: np.ndarray,
+    given: np.ndarray,
+    k: int,
+    answers: Answers | None,
+    p: np.ndarray,
+    joint: np.ndarray,
+    level: float,
 ) -> ErrorRate:
     if answers is None:
         counted = float(joint.sum() - np.trace(joint))

@@ -21,7 +21,9 @@ def audit(
     text: str | None = typer.Option(None, help="Column of texts."),
     image: str | None = typer.Option(None, help="Column of image paths."),
     features: str | None = typer.Option(None, help="Column or prefix of columns with vectors, or a .npy file."),
-    pred_probs: str | None = typer.Option(None, help="Column or prefix of out-of-sample probabilities, or a .npy file."),
+    pred_probs: str | None = typer.Option(
+        None, help="Column or prefix of out-of-sample probabilities, or a .npy file."
+    ),
     multi: bool = typer.Option(False, "--multi", help="Items have several labels, as lists or joined by | ; or ,"),
     group: str | None = typer.Option(None, help="Column whose equal values stay on one side of a fold."),
     reviews: Path | None = typer.Option(None, help="Answers to a review sample: item, label, probability."),
@@ -49,7 +51,9 @@ def audit(
     tell(found.audit)
     _next_steps(found, reviewed=reviews is not None)
     if as_json:
-        print(json.dumps(found.audit.summary() | {"repository": str(found.repository.path), "audit": found.folder.name}))
+        print(
+            json.dumps(found.audit.summary() | {"repository": str(found.repository.path), "audit": found.folder.name})
+        )
 
 
 def _explain(columns: Any) -> None:
@@ -103,7 +107,9 @@ def _next_steps(found: FileAudit, *, reviewed: bool) -> None:
     path = say.plain(str(found.repository.path))
     folder = say.plain(str(found.folder))
     say.print()
-    say.print(f"written to [bold]{path}[/] (audit {found.folder.name}): report.html, issues.parquet, items.parquet, summary.json")
+    say.print(
+        f"written to [bold]{path}[/] (audit {found.folder.name}): report.html, issues.parquet, items.parquet, summary.json"
+    )
     if not reviewed:
         say.print(
             f"next: answer [bold]{folder}/review_sample.parquet[/] (add a column `label` with the right class) and run this "

@@ -120,4 +120,6 @@ def _print_outcome(f: dict[str, Any]) -> None:
         f"test accuracy of a 1-nearest-neighbour model: {accuracy['given']:.1%} on the given labels, "
         f"[bold]{accuracy['corrected']:.1%} on the corrected ones[/] ({accuracy['true']:.1%} on the true ones)"
     )
-    say.print(f"written to [bold]{say.plain(f['repository'])}[/]: report.html, issues.parquet, items.parquet, summary.json")
+    say.print(
+        f"written to [bold]{say.plain(f['repository'])}[/]: report.html, issues.parquet, items.parquet, summary.json"
+    )

@@ -6,6 +6,7 @@ from labelwright.labels.candidates import CandidateLabels
 from labelwright.labels.check import check_class_ids, check_distributions, check_pred_probs
 from labelwright.labels.comparisons import Comparisons
 from labelwright.labels.hard import HardLabels
+from labelwright.labels.hierarchy import Hierarchy
 from labelwright.labels.maps import LabelMap
 from labelwright.labels.multi import MultiLabels
 from labelwright.labels.parts import Boxes, Masks, Parts, Spans
@@ -20,6 +21,7 @@ __all__ = [
     "Comparisons",
     "Evidence",
     "HardLabels",
+    "Hierarchy",
     "LabelMap",
     "LabelProportions",
     "LabelSpace",

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from labelwright.errors import LabelError, check_option, nearest
+from labelwright.labels.hierarchy import Hierarchy, Name
 
 STRUCTURES = ("nominal", "multi", "ordered", "score", "hierarchy", "metric")
-Name = str | int
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class LabelSpace:
         object.__setattr__(self, "parents", None if parents is None else _parents(parents))
         object.__setattr__(self, "distances", None if distances is None else _distances(distances, len(names)))
         if structure == "hierarchy":
-            _paths_up(self)  # every class must reach a root without a cycle
+            self._hierarchy()  # refuses cycles and classes outside
 
     # -- names and ids -------------------------------------------------------------------------------------------
     @classmethod
@@ -173,11 +173,17 @@ class LabelSpace:
             assert self.values is not None
             return np.abs(np.subtract.outer(self.values, self.values))
         if self.structure == "hierarchy":
-            return _path_lengths(self)
+            return self._hierarchy().distance.astype(float)
         if self.structure == "metric":
             assert self.distances is not None
             return self.distances.copy()
         return 1.0 - np.eye(k)
+
+    def _hierarchy(self) -> Hierarchy:
+        above: dict[Name, list[Name]] = {}
+        for child, parent in self.parents or ():
+            above.setdefault(child, []).append(parent)
+        return Hierarchy(above, self.classes)
 
     # -- storage -------------------------------------------------------------------------------------------------
     def to_json(self) -> str:
@@ -347,52 +353,3 @@ def _parents(parents: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> tuple[tu
     else:
         edges = [(child, parent) for child, parent in parents]
     return tuple(sorted({(_name(c), _name(p)) for c, p in edges}, key=str))
-
-
-def _paths_up(space: LabelSpace) -> list[dict[Name, int]]:
-    """For each class, the steps up to each of its ancestors (itself: 0), shortest first found."""
-    above: dict[Name, list[Name]] = {}
-    for child, parent in space.parents or ():
-        above.setdefault(child, []).append(parent)
-    _check_no_cycle(above)
-    out = []
-    for name in space.classes:
-        steps: dict[Name, int] = {name: 0}
-        queue = [name]
-        for node in queue:
-            for parent in above.get(node, []):
-                if parent not in steps:
-                    steps[parent] = steps[node] + 1
-                    queue.append(parent)
-        out.append(steps)
-    return out
-
-
-def _check_no_cycle(above: dict[Name, list[Name]]) -> None:
-    done: set[Name] = set()
-    for start in above:
-        stack: list[tuple[Name, tuple[Name, ...]]] = [(start, ())]
-        while stack:
-            node, path = stack.pop()
-            if node in path:
-                raise LabelError(
-                    found="a cycle in the hierarchy: " + " -> ".join(map(str, [*path[path.index(node) :], node])),
-                    expected="parents that lead to a root",
-                    fix="remove one of these edges",
-                )
-            if node not in done:
-                stack.extend((p, (*path, node)) for p in above.get(node, []))
-        done.add(start)
-
-
-def _path_lengths(space: LabelSpace) -> np.ndarray:
-    up = _paths_up(space)
-    k = len(space)
-    depth = 1 + max(max(steps.values()) for steps in up)
-    out = np.zeros((k, k))
-    for i in range(k):
-        for j in range(i):
-            common = up[i].keys() & up[j].keys()
-            # classes of separate trees meet one step above both roots
-            out[i, j] = out[j, i] = min((up[i][c] + up[j][c] for c in common), default=2 * depth)
-    return out
