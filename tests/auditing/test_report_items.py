@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from labelwright.auditing._report_items import look, short
+from labelwright.auditing._report_items import check_content, look, short
+from labelwright.errors import DataError
 
 
 def picture(size: tuple[int, int] = (300, 200), form: str = "PNG", **options: Any) -> bytes:
@@ -89,5 +90,11 @@ def test_content_may_be_any_column() -> None:
 def test_short_text_fits_and_can_be_written(text: str, limit: int) -> None:
     cut = short(text, limit)
     assert 0 < len(cut) <= max(limit, len("(empty)")) and cut.strip()
-    assert cut.encode("utf-8") and not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", cut)
-    assert short(cut, limit) == cut
+    assert cut.encode("utf-8") and not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", cut)
+    assert short(cut, 40 + limit) == cut
+
+
+@pytest.mark.parametrize("content", [["a"], "a text", {"a": [1]}], ids=str)
+def test_content_of_another_length_is_refused(content: Any) -> None:
+    with pytest.raises(DataError, match="pass the column or the list of rows that the labels belong to"):
+        check_content(content, 90)

@@ -17,6 +17,7 @@ MOST_CLASSES = 30  # rows and columns of a heat map that can still be read
 _NUMBERED = 10  # up to here a heat map has room for its numbers
 _WIDTH, _HEIGHT = 290, 200  # near the width of a phone, so that text is never scaled much
 _BINS = 25
+DEEPEST = 0.5  # share of the accent in the darkest cell: the ink of the page stays readable on it, dark or light
 _PERCENT = "format(100 * datum.value, '.0f') + '\u00a0%'"
 
 # Stand-ins that Vega takes for colours; each becomes a variable of the page, which knows whether it is light or dark.
@@ -161,9 +162,8 @@ def heat_map(transition: np.ndarray, confident_joint: np.ndarray, names: list[st
         ),
         y=alt.Y("true:N", title="true label", sort=None, scale=alt.Scale(domain=shown)),
     )
-    # at most 0.55: the text of the page stays readable on it, dark or light
     cells = base.mark_rect(color=_ACCENT, stroke=_LINE, strokeWidth=0.5).encode(
-        fillOpacity=alt.FillOpacity("wrong:Q", scale=alt.Scale(domain=[0, 1], range=[0.0, 0.55]), legend=None)
+        fillOpacity=alt.FillOpacity("wrong:Q", scale=alt.Scale(domain=[0, 1], range=[0.0, DEEPEST]), legend=None)
     )
     text = base.mark_text(color=_INK, fontSize=11).encode(text="words:N")
     layers = [cells, text] if numbered else [cells]

@@ -131,7 +131,7 @@ def _keys(items: Any, n: int) -> np.ndarray:
         raise DataError(
             found=f"{keys.shape} item keys for {n} labels", expected="one key per item", fix="pass the id column"
         )
-    unique, first, count = np.unique(keys, return_index=True, return_counts=True)
+    unique, _first, count = np.unique(keys, return_index=True, return_counts=True)
     if len(unique) < n:
         twice = unique[count > 1]
         where = np.flatnonzero(keys == twice[0])

@@ -11,7 +11,7 @@ from labelwright.auditing._inputs import Inputs
 from labelwright.auditing._sources import Sources
 from labelwright.auditing.duplicates import label_conflicts, near_duplicates
 from labelwright.auditing.error_model import error_model, recalibrate
-from labelwright.auditing.estimate import ErrorRate, PerClass, estimate_from_reviews, estimate_without_reviews
+from labelwright.auditing.estimate import SURE, ErrorRate, PerClass, estimate_from_reviews, estimate_without_reviews
 from labelwright.auditing.flags import flags
 from labelwright.auditing.multilabel import multilabel_joints
 from labelwright.auditing.overlap import class_overlap
@@ -55,7 +55,7 @@ def audit_multi(
         kind=np.where(np.isnan(prior), "unlabelled", np.where(is_issue, "error", "ok")),
         ambiguity=np.zeros(len(y)),
         novelty=np.zeros(len(y)),
-        error_rate=_rate(prior, wrong, y, p, joints, answers, level),
+        error_rate=_rate(prior, wrong, y, p, answers, level),
         transition=np.stack(pairs),
         confident_joint=joints,
         duplicates=label_conflicts(sets, near_duplicates(sources.neighbours), inputs.items),
@@ -89,7 +89,6 @@ def _rate(
     wrong: np.ndarray,
     y: np.ndarray,
     p: np.ndarray,
-    joints: np.ndarray,
     answers: Answers | None,
     level: float,
 ) -> ErrorRate:
@@ -97,9 +96,7 @@ def _rate(
     one = np.where(np.isnan(prior), -1, 0)
     if answers is None:
         disagrees = (((p >= 0.5) != (y == 1)) & (y >= 0)).any(1)
-        off = joints[:, 0, 1] + joints[:, 1, 0]
-        counted = float(min(off.sum(), len(y)))
-        rate = estimate_without_reviews(prior, one, 1, pred_disagrees=disagrees, confident_joint_count=counted)
+        rate = estimate_without_reviews(prior, one, 1, pred_disagrees=disagrees, level=level)
     else:
         rate = estimate_from_reviews(
             prior, one, 1, answers.index, answers.wrong_low, answers.wrong_high, answers.probability,
@@ -107,7 +104,7 @@ def _rate(
         )  # fmt: skip
     known = np.maximum((y >= 0).sum(0), 1)
     share = np.where(y >= 0, wrong, 0).sum(0) / known
-    low = np.minimum(share, (joints[:, 0, 1] + joints[:, 1, 0]) / known)
+    low = np.where((y >= 0) & (wrong >= SURE), wrong, 0).sum(0) / known
     high = np.maximum(share, (((p >= 0.5) != (y == 1)) & (y >= 0)).sum(0) / known)
     return ErrorRate(
         estimate=rate.estimate, low=rate.low, high=rate.high,

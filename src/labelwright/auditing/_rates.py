@@ -114,7 +114,7 @@ def stratified(readings: list[Reading], suspicion: np.ndarray, level: float) -> 
 
 
 def weighted(random: Reviews, rest: float, level: float) -> np.ndarray:
-    """(3,) shares of wrong labels in a population, its size `rest` + R, of which each review has its own probability.
+    """(3,) shares of wrong labels among `rest` + R items, from R >= 1 reviews with a probability each.
 
     Hajek's ratio with its linearised variance turned into an effective number of reviews, for which Clopper-Pearson
     holds (Korn & Graubard 1998). Each review stands for 1 / probability items.
@@ -122,8 +122,6 @@ def weighted(random: Reviews, rest: float, level: float) -> np.ndarray:
     from scipy.stats import beta
 
     weight, n = 1 / random.probability, len(random.index)
-    if not n:
-        return np.array([0.5, 0.0, 1.0])
     if not rest:
         return np.array([((random.low + random.high) / 2).mean(), random.low.mean(), random.high.mean()])
     ends = []

@@ -7,6 +7,7 @@ import io
 import reprlib
 import warnings
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ from labelwright.errors import DataError
 TEXT, CELL, CELLS = 400, 100, 12  # characters of a text and of a cell, cells of a row
 THUMBNAIL = 96  # pixels of the longer side
 _TINY = 48  # up to here an image is kept exactly (PNG) and shown with its pixels enlarged
-_UNPRINTABLE = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160), 65534, 65535), "�")
+_CONTROL = (*range(9), 11, 12, *range(14, 32), *range(127, 160), 0xFFFE, 0xFFFF)
+_REVERSING = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # with these a name can be made to read as another one
+_UNPRINTABLE = dict.fromkeys((*_CONTROL, *_REVERSING), "\ufffd")
 
 
 class Look(NamedTuple):
@@ -39,7 +42,7 @@ class Look(NamedTuple):
 
 
 def short(value: Any, limit: int) -> str:
-    """Printable text of at most `limit` characters; what no page can hold (control characters, half pairs) is replaced.
+    """Printable text of at most `limit` characters; what no page should hold (control characters, half pairs) is replaced.
 
     >>> short("a long name", 6), short("\\x00", 6), short("", 6)
     ('a lon…', '\ufffd', '(empty)')
@@ -78,8 +81,7 @@ def look(content: Any, row: int) -> Look | None:
     value = content.iloc[row] if hasattr(content, "iloc") else content[row]
     value = value.as_py() if hasattr(value, "as_py") else value
     if isinstance(value, Mapping):
-        cells = [(short(k, 40), short(v, CELL)) for k, (_, v) in zip(value, zip(range(CELLS), value.items()))]
-        return Look(cells=tuple(cells))
+        return Look(cells=tuple((short(k, 40), short(v, CELL)) for k, v in islice(value.items(), CELLS)))
     if isinstance(value, Path | io.BytesIO | bytes) or _is_image(value):
         return _thumbnail(value)
     return Look(text=short("" if value is None else value, TEXT))

@@ -29,9 +29,11 @@ _ASSUME_NOTHING = (
     "All reviewed items were chosen by hand, so they say nothing about the others: the interval is what logic allows, "
     "and the estimate trusts the model for the others. Reviews drawn at random replace it."
 )
+SURE = 0.9  # an error probability from which on a label counts as contradicted whatever else may be off
 _ASSUME_MODEL = (
-    "The model is calibrated: its error probabilities are right on average, or off by no more than the gap to "
-    "confident learning's count and to the count of labels it would not predict. Nobody checked; reviews replace this."
+    "Nobody has checked: the estimate trusts the model to be calibrated. The interval runs from the labels that the evidence "
+    "contradicts at 90 % or more to all labels that the model would not predict; whether model or label is at fault in "
+    "between, only reviews can tell."
 )
 
 
@@ -312,22 +314,20 @@ def estimate_without_reviews(
     n_classes: int,
     *,
     pred_disagrees: np.ndarray,
-    confident_joint_count: float,
     level: float = 0.9,
 ) -> ErrorRate:
     """The share of wrong labels as a model sees it, with an interval over the plausible ways to read the model.
 
-    The estimate is the sum of error_prob. The other readings are the count of confident learning, as a rule low, and
-    the count of labels that differ from the prediction, as a rule high; the interval spans the three and adds the
-    sampling error of a sum of independent errors.
+    The estimate is the sum of error_prob. The interval runs from the expected errors among the labels with an error_prob
+    of at least `SURE` to the count of labels that differ from the prediction, and adds the sampling error of a sum of
+    independent errors. Between these two the labels themselves cannot tell a weak model from wrong labels. (Confident
+    learning's count is no lower end: under a weak model it counts the model's mistakes.)
 
     Args:
         error_prob: (N,) in [0, 1], NaN = no label.
         labels: (N,) int given class in 0..K-1 (anything where error_prob is NaN).
         n_classes: K.
         pred_disagrees: (N,) bool, the prediction is not the given label.
-        confident_joint_count: off-diagonal sum of the confident joint, at least 0. Per class it is spread like
-            error_prob.
         level: of the sampling error, in (0, 1).
 
     Returns:
@@ -337,7 +337,7 @@ def estimate_without_reviews(
         ProbabilityError, LabelError, DataError, OptionError: an argument is not as described.
 
     >>> p = np.array([0.9, 0.1, 0.1, 0.1])
-    >>> rate = estimate_without_reviews(p, np.zeros(4, int), 1, pred_disagrees=p > 0.5, confident_joint_count=1)
+    >>> rate = estimate_without_reviews(p, np.zeros(4, int), 1, pred_disagrees=p > 0.5)
     >>> round(rate.estimate, 3)
     0.3
     """
@@ -352,12 +352,6 @@ def estimate_without_reviews(
             expected=f"a bool per item, shape {p.shape}",
             fix="pass pred_probs.argmax(1) != labels",
         )
-    if not 0 <= confident_joint_count < np.inf:
-        raise OptionError(
-            found=f"confident_joint_count={confident_joint_count!r}",
-            expected="a count of labels, 0 or more",
-            fix="pass the off-diagonal sum of the confident joint",
-        )
     labelled = ~np.isnan(p)
     given, p, disagrees = given[labelled], p[labelled], disagrees[labelled]
 
@@ -366,8 +360,7 @@ def estimate_without_reviews(
         return np.concatenate([[values.sum()], np.bincount(given, values, minlength=n_classes)])
 
     n, point = counts(np.ones(len(p))), counts(p)
-    confident = np.minimum(point * (confident_joint_count / max(point[0], 1e-12)), n)
-    readings = np.stack([point, confident, counts(disagrees.astype(float))])
+    readings = np.stack([point, counts(np.where(p >= SURE, p, 0.0)), counts(disagrees.astype(float))])
     error = norm.ppf((1 + level) / 2) * np.sqrt(counts(p * (1 - p)))
     table = np.stack([point, np.maximum(readings.min(0) - error, 0), np.minimum(readings.max(0) + error, n)])
     return _error_rate(table[:, 0], table[:, 1:], n[1:].astype(int), _ASSUME_MODEL, 0, level)

@@ -261,5 +261,5 @@ def _content(table: pa.Table, columns: Columns, root: Path) -> list[Any] | None:
         return _images(table, columns.image, root)
     if columns.text:
         return _texts(table, columns)
-    shown = [name for name in (*columns.tabular, *columns.features)][:12]
+    shown = [*columns.tabular, *columns.features][:12]
     return table.select(shown).to_pylist() if shown else None

@@ -58,8 +58,8 @@ def tell_apart(
     second condition keeps the well explained ones among them out. The constants are the same for all data.
 
     Without neighbours the surroundings of an item are the ordinary items with the same most probable class: their mean
-    doubt stands in for W doubt, `mix` is pred_probs, and novelty ranks 1 - max pred_probs. Then a class that the model
-    takes for another one is not seen. Without pred_probs `mix` is W label_dist alone.
+    doubt stands in for W doubt, `mix` is pred_probs, and novelty ranks 1 - max pred_probs. That score is too weak to call
+    an item "novel" (AUROC 0.62 to 0.79 against errors), so no item is. Without pred_probs `mix` is W label_dist alone.
 
     Args:
         labels: (N,) int, -1 = missing: such an item has scores, but its kind is "ok".
@@ -79,7 +79,7 @@ def tell_apart(
 
     >>> p = np.array([[0.96, 0.02, 0.02]] * 3 + [[0.02, 0.96, 0.02], [0.48, 0.48, 0.04], [0.35, 0.33, 0.32]])
     >>> tell_apart(np.array([0, 0, 0, 0, 0, 1]), p, p, None, np.array([0, 0, 0, 1, 0, 1], bool)).kind
-    array(['ok', 'ok', 'ok', 'error', 'ok', 'novel'], dtype='<U9')
+    array(['ok', 'ok', 'ok', 'error', 'ok', 'ambiguous'], dtype='<U9')
     """
     _check(labels, label_dist, pred_probs, neighbours, is_issue)
     if len(labels) == 0:
@@ -100,7 +100,8 @@ def tell_apart(
     ambiguity = balance / (balance + around + MARGIN)
     novelty = _share_below(strangeness, strangeness[ordinary])
     suspect = np.where(ambiguity >= AMBIGUOUS, "ambiguous", "error")
-    suspect = np.where((novelty >= NOVEL) & (strangeness >= FLOOR), "novel", suspect)
+    if neighbours is not None:  # probabilities alone take every hard item for a strange one
+        suspect = np.where((novelty >= NOVEL) & (strangeness >= FLOOR), "novel", suspect)
     return Kinds(ambiguity, novelty, np.where(flagged, suspect, "ok"))
 
 

@@ -253,12 +253,15 @@ class Audit:
             "report.html": lambda path: self.report(path, content=content),
         }
 
-    def __repr__(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The error rate in words that say whether anybody has checked."""
         rate = self.error_rate
-        return (
-            f"Audit({len(self.items)} items, {len(self.space)} classes: {rate.estimate:.1%} of the labels are wrong "
-            f"({rate.low:.1%} to {rate.high:.1%}), {int(self.is_issue.sum())} flagged)"
-        )
+        verb = "are" if rate.n_reviewed else "look"
+        return f"{rate.estimate:.1%} of the labels {verb} wrong ({rate.low:.1%} to {rate.high:.1%})"
+
+    def __repr__(self) -> str:
+        return f"Audit({len(self.items)} items, {len(self.space)} classes: {self.headline}, {int(self.is_issue.sum())} flagged)"
 
     def _repr_html_(self) -> str:
         from labelwright.auditing.report import notebook

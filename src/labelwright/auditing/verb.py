@@ -132,7 +132,7 @@ def _audit_single(
         reviewed[answers.index] = True
     is_issue = flags(error_prob, goals)
     kinds = tell_apart(given, dist, sources.pred_probs, sources.neighbours, is_issue)
-    rate = _rate(prior, given, k, answers, seen, joint, level)
+    rate = _rate(prior, given, k, answers, seen, level)
     return Audit(
         items=inputs.items,
         labels=labels,
@@ -163,13 +163,11 @@ def _rate(
     k: int,
     answers: Answers | None,
     p: np.ndarray,
-    joint: np.ndarray,
     level: float,
 ) -> ErrorRate:
     if answers is None:
-        counted = float(joint.sum() - np.trace(joint))
         disagrees = (p.argmax(1) != given) & (given >= 0)
-        return estimate_without_reviews(prior, given, k, pred_disagrees=disagrees, confident_joint_count=counted)
+        return estimate_without_reviews(prior, given, k, pred_disagrees=disagrees, level=level)
     return estimate_from_reviews(
         prior, given, k, answers.index, answers.wrong_low, answers.wrong_high, answers.probability,
         design=review_design(prior), level=level,

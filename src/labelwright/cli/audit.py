@@ -63,14 +63,13 @@ def _explain(columns: Any) -> None:
 
 def tell(result: Audit, *, top: int = 8) -> None:
     """Print the headline, the flags and the first issues of an audit."""
-    rate = result.error_rate
+    rate, figures = result.error_rate, result.summary()
     say.print()
     say.print(
-        f"[bold]{rate.estimate:.1%} of the labels are wrong[/] ({rate.low:.1%} to {rate.high:.1%}, {rate.level:.0%} interval): "
-        f"about {rate.estimate * (result.error_prob == result.error_prob).sum():,.0f} of {len(result.items):,} items"
+        f"[bold]{result.headline}[/], {rate.level:.0%} interval: about {figures['errors_estimated']:,.0f} of "
+        f"{figures['labelled']:,} labels"
     )
     say.print(f"[dim]{say.plain(rate.assumption)}[/]")
-    figures = result.summary()
     if figures["issues"]:
         say.print(
             f"{figures['issues']:,} flagged, expected precision {figures['expected_precision']:.0%}, "

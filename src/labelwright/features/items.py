@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labelwright.errors import DataError
-from labelwright.features.vectors import Progress, check_features, image_vectors, table_vectors, text_vectors
+from labelwright.features.vectors import Progress, check_features, image_vectors, reduced, table_vectors, text_vectors
 from labelwright.labels import as_columns
 
 
@@ -40,7 +40,7 @@ def item_vectors(features: Any, *, random_state: int = 0, progress: Progress | N
         model = table_vectors(as_columns(features))
     else:
         model = check_features(features, name="features")
-    return ItemVectors(model, _search(model, random_state), kind)
+    return ItemVectors(model, _search(model, kind, random_state), kind)
 
 
 def _kind(features: Any) -> str:
@@ -77,16 +77,26 @@ def _as_list(features: Any) -> list[Any]:
         return []
 
 
-def _search(model: Any, random_state: int, dim: int = 256) -> np.ndarray:
-    """Dense, centred rows: cosine between centred rows is what makes neighbours of embeddings and pixels meaningful. Wide
-    sparse matrices keep their first `dim` singular directions (latent semantic analysis) and are not centred, since their
-    zeros are the origin."""
-    if hasattr(model, "tocsr"):
-        if model.shape[1] <= dim:
-            return np.asarray(model.toarray(), dtype=np.float32)
-        from sklearn.decomposition import TruncatedSVD
+DIFFERENT_UNITS = 10.0  # a column that spreads this many times the median column is measured in other units
 
-        size = min(dim, model.shape[0] - 1)
-        return TruncatedSVD(size, random_state=random_state).fit_transform(model).astype(np.float32)
+
+def _search(model: Any, kind: str, random_state: int) -> np.ndarray:
+    """Dense float32 rows whose cosine says how alike two items are.
+
+    Dense rows are centred, since only differences mean something, and divided by the columns' deviations where these are
+    in different units. Vectors and tables get one more coordinate, a constant as long as a typical row: with it two rows
+    of the same direction but different lengths are no copies, which matters the more the fewer columns there are. Image
+    descriptors have no lengths that mean anything. Wide sparse rows keep their first singular directions.
+    """
+    if hasattr(model, "tocsr"):
+        return reduced(model, random_state=random_state)
     dense = np.asarray(model, dtype=np.float32)
-    return dense - dense.mean(0)
+    dense = dense - dense.mean(0)
+    spread = dense.std(0)
+    varied = spread[spread > 0]
+    if len(varied) and varied.max() > DIFFERENT_UNITS * np.median(varied):
+        dense /= np.where(spread > 0, spread, 1)
+    if kind == "image":
+        return dense
+    typical = np.sqrt((dense.astype(np.float64) ** 2).sum(1).mean())
+    return np.column_stack([dense, np.full(len(dense), typical, dtype=np.float32)])

@@ -61,17 +61,22 @@ def held_out_loss(x: Any, y: np.ndarray, train: np.ndarray, held: np.ndarray, st
     held = held[np.isin(y[held], y[train])]
     if not len(held) or (y[train] == y[train[0]]).all():
         return 0.0
-    model = fit_logistic(x[train], y[train], strength, tol=1e-3)
+    model = fit_logistic(x[train], y[train], strength)
     p = model.predict_proba(x[held])[np.arange(len(held)), np.searchsorted(model.classes_, y[held])]
     return float(-np.log(np.maximum(p, 1e-12)).mean())
 
 
-def fit_logistic(x: Any, y: np.ndarray, strength: float, *, tol: float = 3e-4) -> Any:
-    """A fitted scikit-learn LogisticRegression; a finer `tol` costs twice the steps and moved no held-out loss."""
+def fit_logistic(x: Any, y: np.ndarray, strength: float) -> Any:
+    """A fitted scikit-learn LogisticRegression.
+
+    Models of more than a million weights (thousands of words, tens of classes) stop at three times the tolerance: half the
+    time and the same held-out loss on 77 intents. Two classes of long texts lose accuracy by it, so smaller models do not.
+    """
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        tol = 1e-4 if x.shape[1] * len(np.unique(y)) <= 1_000_000 else 3e-4
         return LogisticRegression(C=strength, max_iter=200, tol=tol).fit(x, y)
 
 

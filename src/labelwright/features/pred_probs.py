@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from labelwright.errors import DataError, LabelError, OptionError
 from labelwright.features import calibration, logistic
 from labelwright.features.folds import fold_ids
+from labelwright.features.threads import one_blas_thread
 from labelwright.features.vectors import Progress, check_features
 from labelwright.labels.check import check_class_ids
 
@@ -68,12 +70,21 @@ def out_of_fold(
     for f in range(n_folds):
         train, held = np.flatnonzero((labels >= 0) & (fold != f)), np.flatnonzero(fold == f)
         model = _unfitted(estimator, random_state)
-        p = _fit_predict(model, x, labels, train, np.concatenate([held, shared]), k)
+        with _threads(estimator):
+            p = _fit_predict(model, x, labels, train, np.concatenate([held, shared]), k)
         prob[held] = p[: len(held)]
         prob[shared] += p[len(held) :] / n_folds
         if progress:
             progress(f + 1, n_folds)
-    return calibration.calibrate(prob, labels, folds=fold) if calibrate else prob
+    if not calibrate:
+        return prob
+    with one_blas_thread():
+        return calibration.calibrate(prob, labels, folds=fold)
+
+
+def _threads(estimator: Any) -> AbstractContextManager[Any]:
+    """One BLAS thread for the default model; what the caller's own estimator does is its own affair."""
+    return one_blas_thread() if estimator is None else nullcontext()
 
 
 def _unfitted(estimator: Any, random_state: int) -> Any:
@@ -134,7 +145,7 @@ def out_of_fold_multilabel(
     groups: np.ndarray | None = None,
     n_folds: int = 5,
     random_state: int = 0,
-    strength: float = 10.0,
+    strength: float = 3.0,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Probability that each class is present in each item, from one logistic regression per class, out of fold.
@@ -151,7 +162,7 @@ def out_of_fold_multilabel(
         strength: C of the default regressions, for rows of length about 1; larger trusts the features more.
 
     Returns:
-        (N, K) float32 marginals in (0, 1).
+        (N, K) float32 marginals in [1e-6, 1 - 1e-6].
 
     Raises:
         LabelError: entries other than 1, 0, -1, or fewer than two known rows. DataError: as in `out_of_fold`.
@@ -176,13 +187,14 @@ def out_of_fold_multilabel(
         if estimator is None:
             scale = logistic.Scaler().fit(known)
             known, asked = scale(known), scale(asked)
-        for c in range(y.shape[1]):
-            p = _present(estimator, random_state, strength, known, y[train, c], asked)
-            prob[held, c] = p[: len(held)]
-            prob[shared, c] += p[len(held) :] / n_folds
+        with _threads(estimator):
+            for c in range(y.shape[1]):
+                p = _present(estimator, random_state, strength, known, y[train, c], asked)
+                prob[held, c] = p[: len(held)]
+                prob[shared, c] += p[len(held) :] / n_folds
         if progress:
             progress(f + 1, n_folds)
-    return prob
+    return np.clip(prob, 1e-6, 1 - 1e-6)
 
 
 def _present(estimator: Any, random_state: int, strength: float, x: Any, y: np.ndarray, asked: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from labelwright.errors import DataError, rows
 from labelwright.features.images import Progress as Progress
 from labelwright.features.images import image_vectors as image_vectors
+from labelwright.features.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -83,7 +84,7 @@ def text_vectors(texts: Sequence[Any], *, max_features: int = 32_768, char_budge
     return csr_matrix(_unit_rows(hstack([_tf_idf(b, max_features // 2) for b in blocks if b.nnz], format="csr")))
 
 
-def dense_text_vectors(texts: Sequence[Any], *, dim: int = 256, random_state: int = 0) -> np.ndarray:
+def dense_text_vectors(texts: Sequence[Any], *, dim: int = 128, random_state: int = 0) -> np.ndarray:
     """Dense text vectors for neighbours: TF-IDF, its first `dim` singular directions, rows of length 1 (empty texts 0).
 
     Returns:
@@ -91,13 +92,18 @@ def dense_text_vectors(texts: Sequence[Any], *, dim: int = 256, random_state: in
 
     Source: latent semantic analysis, Deerwester et al. 1990.
     """
+    return np.asarray(_unit_rows(reduced(text_vectors(texts), dim=dim, random_state=random_state)), np.float32)
+
+
+def reduced(x: Any, *, dim: int = 128, random_state: int = 0) -> np.ndarray:
+    """The first `dim` singular directions of sparse rows, (N, min(dim, N, D)) float32; zeros (N, 1) where all is empty."""
     from sklearn.decomposition import TruncatedSVD
 
-    x = text_vectors(texts)
     if x.nnz == 0:
         return np.zeros((x.shape[0], 1), np.float32)
-    z = TruncatedSVD(min(dim, *x.shape), n_iter=2, random_state=random_state).fit_transform(x)
-    return np.asarray(_unit_rows(z), np.float32)
+    with one_blas_thread():
+        svd = TruncatedSVD(min(dim, *x.shape), n_iter=2, random_state=random_state)
+        return np.asarray(svd.fit_transform(x), np.float32)
 
 
 def _clean_texts(texts: Sequence[Any]) -> list[str]:
