@@ -25,7 +25,15 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check docs
+# The browser in which the tests look at the report. Without the right to install it, that one test skips and says so.
+$(VENV)/.system: $(VENV)/.core
+	command -v chromium >/dev/null || \
+	  { command -v apt-get >/dev/null && test "$$(id -u)" = 0 && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "no chromium, and no right to install it: the browser test will be skipped"
+	touch $@
+
+test: $(VENV)/.system check docs
 	$(BIN)/python -m pytest -n $(CORES)
 
 docs: $(VENV)/.dev

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwright.auditing import _stacking
-from labelwright.auditing.error_model import CURVE_PRIOR, SHARPNESS, _fit_curve, error_model, recalibrate
+from labelwright.auditing.error_model import (
+    CURVE_PRIOR,
+    SHARPNESS,
+    UNTOLD,
+    _fit_curve,
+    _follow_resemblance,
+    error_model,
+    recalibrate,
+)
 from labelwright.errors import DataError, LabelError, ProbabilityError
 
 
@@ -99,7 +107,55 @@ def test_posterior_equals_a_naive_loop():
         np.testing.assert_allclose(fit.label_dist[i], expected, atol=1e-6)
 
 
+def naive_follow(mistakes, resemblance, shares):
+    """R^2 over the pairs, shrunk to UNTOLD; pair by pair."""
+    k = len(shares)
+    pairs = [(a, b) for a in range(k) for b in range(k) if a != b]
+    made, alike = (sum(counts[p] for p in pairs) for counts in (mistakes, resemblance))
+    by_chance = sum(shares[a] * shares[b] for a, b in pairs)
+    cross = of_made = of_alike = 0.0
+    for a, b in pairs:
+        chance = shares[a] * shares[b] / by_chance
+        x = mistakes[a, b] / made - chance
+        y = (resemblance[a, b] + resemblance[b, a]) / (2 * alike) - chance
+        cross, of_made, of_alike = cross + x * y / chance, of_made + x * x / chance, of_alike + y * y / chance
+    weight = made * of_alike
+    return (len(pairs) * UNTOLD + weight * max(0.0, cross) ** 2 / (of_made * of_alike)) / (len(pairs) + weight)
+
+
+@given(seed=st.integers(0, 10_000), k=st.integers(3, 6))
+def test_following_resemblance_equals_a_naive_loop(seed: int, k: int):
+    rng = np.random.default_rng(seed)
+    mistakes, resemblance, shares = rng.random((k, k)) * 9, rng.random((k, k)) * 50, rng.dirichlet(np.ones(k)) + 0.01
+    got = _follow_resemblance(mistakes, resemblance, shares)
+    assert got == pytest.approx(naive_follow(mistakes, resemblance, shares))
+    assert 0 <= got <= 1
+
+
+def test_following_resemblance_is_untold_for_two_classes_and_without_mistakes():
+    assert _follow_resemblance(np.full((2, 2), 99.0), np.full((2, 2), 7.0), np.full(2, 0.5)) == pytest.approx(UNTOLD)
+    assert _follow_resemblance(np.zeros((4, 4)), np.arange(16.0).reshape(4, 4), np.full(4, 0.25)) == UNTOLD
+
+
 # ------------------------------------------------------------------------------------------------- what it finds
+def test_mistakes_between_classes_that_resemble_each_other_strengthen_the_second_reading(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    rng = np.random.default_rng(0)
+    true, partner = rng.integers(0, 4, 4000), np.array([1, 0, 3, 2])  # the model wavers between 0 and 1, and 2 and 3
+    sure = np.where(rng.random(4000) < 0.7, 0.95, rng.uniform(0.5, 0.95, 4000))
+    P = np.full((4000, 4), 0.01)
+    P[np.arange(4000), true], P[np.arange(4000), partner[true]] = sure, 0.98 - sure
+    y = np.where(rng.random(4000) < sure, true, partner[true])
+    flip = rng.random(4000) < 0.15
+    given = {"alike": np.where(flip, partner[y], y), "unlike": np.where(flip, (y + 2) % 4, y)}
+    weight = {name: error_model(labels, P).ambiguity for name, labels in given.items()}
+    monkeypatch.setattr("labelwright.auditing.error_model.AMBIGUITY", 1.0)  # then the weight is 1 - explained
+    belief = {name: weight[name] / error_model(labels, P).ambiguity for name, labels in given.items()}
+    assert belief["alike"] > 0.9
+    assert 0.4 <= belief["unlike"] < 0.5
+
+
 def test_random_mistakes_are_found_counted_and_their_transition_learnt():
     labels, P, _, wrong = planted(4000, 4, 0.2)
     fit = error_model(labels, P)

@@ -8,9 +8,11 @@ ambiguous one whose label was a guess: both make the same p(given | x). So two r
 2. *Mistakes of ambiguity*: where the model wavers the given label says nothing beyond x; the truth follows the pool,
    sharpened, as a class is more nearly a function of x than an opinion is: p(true | x, given) ∝ p(true | x)^SHARPNESS.
 
-Reading 2 weighs AMBIGUITY x (1 - explained); `explained` is the number of errors reading 1 expects over the number of
-disagreements between pool and labels: where random mistakes explain the disagreements, no others are called for. T is
-averaged over the readings with the same weights. Nothing in the labels can fix the two constants; they were measured
+Reading 2 weighs belief x (1 - explained); `explained` is the number of errors reading 1 expects over the number of
+disagreements between pool and labels: where random mistakes explain the disagreements, no others are called for. The
+belief grows from AMBIGUITY to 1 as even the mistakes of reading 1 fall between classes that resemble each other
+(`_follow_resemblance`): whoever mixes up cats and dogs on clear pictures guesses on unclear ones. T is averaged over
+the readings with the same weights. Nothing in the labels can fix the constants; they were measured
 (benchmarks/error_model_cases.py). So on clean labels under a weak model error_prob is too high as a whole, and on very
 noisy labels under a strong one too low; its order is not hurt, and a few reviews mend the rest (`recalibrate`).
 """
@@ -37,7 +39,8 @@ from labelwright.errors import DataError, LabelError, ProbabilityError
 from labelwright.labels import check_class_ids, check_pred_probs
 
 SHARPNESS = 1.5
-AMBIGUITY = 0.65  # weight of reading 2 when reading 1 explains nothing
+AMBIGUITY = 0.4  # belief in reading 2 when the mistakes of reading 1 do not follow the resemblance of the classes
+UNTOLD = 1 / 3  # how far they follow it where nothing tells: two classes, or few mistakes
 CURVE_PRIOR = np.array([1.0, 0.5, 1.0])  # how far a review may move a, b and c
 
 
@@ -135,16 +138,48 @@ def _check(
 
 def _weigh_readings(evidence: Evidence, labels: np.ndarray, shares: np.ndarray, pool: Pool) -> tuple[float, np.ndarray]:
     """The weight of reading 2, and the transition averaged over the readings. One pass."""
-    n_classes, errors, disagreements = len(shares), 0.0, 0
-    joint = np.zeros((n_classes, n_classes))
+    n_classes, disagreements = len(shares), 0
+    joint, mistakes, resemblance = np.zeros((3, n_classes, n_classes))
     for part in chunks(np.flatnonzero(labels >= 0), n_classes):
         given = labels[part]
         random, sharp = _readings(evidence(part), pool)
+        likeliest = random.argmax(1)
+        disagreements += int((likeliest != given).sum())
         joint += sum_by_label(sharp, given, n_classes).T
-        disagreements += int((random.argmax(1) != given).sum())
-        errors += float(_wrong(random * pool.transition.T[given], given).sum())
-    ambiguity = AMBIGUITY * max(0.0, 1 - errors / max(disagreements, 1))
+        resemblance += sum_by_label(random, likeliest, n_classes)
+        random *= pool.transition.T[given]
+        mistakes += sum_by_label(random / random.sum(1, keepdims=True), given, n_classes).T
+    np.fill_diagonal(mistakes, 0)
+    explained = min(1.0, float(mistakes.sum()) / max(disagreements, 1))
+    belief = AMBIGUITY + (1 - AMBIGUITY) * _follow_resemblance(mistakes, resemblance, shares)
+    ambiguity = belief * (1 - explained)
     return ambiguity, (1 - ambiguity) * pool.transition + ambiguity * transition_from(joint, shares)
+
+
+def _follow_resemblance(mistakes: np.ndarray, resemblance: np.ndarray, shares: np.ndarray) -> float:
+    """How far the mistakes fall between classes that resemble each other: 0 not at all, 1 wholly.
+
+    The R^2 of the departure of the mistakes from chance on that of the resemblance, over the pairs of classes weighted
+    as in a chi-square. It is drawn to UNTOLD with the weight of the number of pairs; its own weight is the chi-square
+    that the mistakes would show if they followed the resemblance exactly: 0 for two classes.
+
+    Args:
+        mistakes: (K, K) expected number of items of each [true, given] in reading 1.
+        resemblance: (K, K) sum of p(k | x) over the items likeliest of each class; either direction counts.
+        shares: (K,) shares of the given labels, > 0.
+    """
+    pairs = ~np.eye(len(shares), dtype=bool)
+    chance = np.outer(shares, shares)[pairs]
+    chance /= chance.sum()
+
+    def departure(counts: np.ndarray) -> np.ndarray:
+        share = counts[pairs] / max(float(counts[pairs].sum()), 1e-300)
+        return np.asarray((share - chance) / np.sqrt(chance))
+
+    made, alike = departure(mistakes), departure(resemblance + resemblance.T)
+    r2 = max(0.0, float(made @ alike)) ** 2 / max(float((made @ made) * (alike @ alike)), 1e-300)
+    weight = float(mistakes[pairs].sum() * (alike @ alike))
+    return (len(chance) * UNTOLD + weight * r2) / max(len(chance) + weight, 1)
 
 
 def _readings(evidence: list[np.ndarray], pool: Pool) -> tuple[np.ndarray, np.ndarray]:
