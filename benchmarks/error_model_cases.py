@@ -21,8 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labelwright.auditing.error_model import error_model, recalibrate
+from labelwright.auditing.flags import expected_f1_cut
+from labelwright.auditing.review import review_design
+from labelwright.features import item_vectors, nearest_neighbours
 
-N_REVIEWS, N_DRAWS, N_NEIGHBOURS = 200, 10, 20
+N_REVIEWS, N_DRAWS, N_NEIGHBOURS = 200, 20, 20
 
 PEER = """
 import sys, numpy as np
@@ -77,14 +80,10 @@ def out_of_fold(x: Any, s: np.ndarray, seed: int) -> np.ndarray:
     return cross_val_predict(LogisticRegression(max_iter=300), x, s, cv=folds, method="predict_proba")
 
 
-def cosine_neighbours(x: np.ndarray, k: int = N_NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
-    """The k most alike other rows by cosine on centred rows, nearest first."""
-    x = x - x.mean(0)
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    similarity = x @ x.T
-    np.fill_diagonal(similarity, -np.inf)
-    index = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-    return index, np.take_along_axis(similarity, index, 1)
+def neighbours_of(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As an audit finds them."""
+    found = nearest_neighbours(item_vectors(features).search, N_NEIGHBOURS)
+    return found.index, found.similarity
 
 
 def trec(data: Path) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -117,7 +116,7 @@ def make_planted(data: Path, seeds: range) -> Iterator[tuple[str, Callable[[], C
                 else:
                     x, y = load(return_X_y=True)
                     features = x = (x - x.mean(0)) / (x.std(0) + 1e-9)
-                loaded.extend([x, y, cosine_neighbours(features), out_of_fold(x, y, 0)])
+                loaded.extend([x, y, neighbours_of(features), out_of_fold(x, y, 0)])
             return loaded
 
         for kind, rate in grid:
@@ -186,36 +185,6 @@ def f1(flag: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (flag & truth).sum() / max(1, flag.sum() + truth.sum()))
 
 
-def expected_f1_cut(error_prob: np.ndarray) -> np.ndarray:
-    """Bool (N,): the set whose expected F1 is largest under error_prob (a prefix of the ranking)."""
-    order = np.argsort(-error_prob, kind="stable")
-    p = error_prob[order]
-    m = int(np.argmax(2 * np.cumsum(p) / (np.arange(1, len(p) + 1) + p.sum()))) + 1
-    flag = np.zeros(len(p), bool)
-    flag[order[:m]] = True
-    return flag
-
-
-def stratified_draw(error_prob: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Poisson-like draw: strata of the ranking with equal sums of sqrt(p (1 - p)), equally many items from each.
-
-    Returns the items and their inclusion probabilities.
-    """
-    n_strata = max(1, min(20, size // 10))
-    order = np.argsort(-error_prob, kind="stable")
-    p = np.clip(error_prob[order], 1e-3, 1 - 1e-3)
-    effort = np.cumsum(np.sqrt(p * (1 - p)))
-    stratum = np.minimum((effort / effort[-1] * n_strata * (1 - 1e-12)).astype(int), n_strata - 1)
-    items, probability = [], []
-    for h in range(n_strata):
-        members = order[stratum == h]
-        take = min(len(members), size // n_strata)
-        if take:
-            items.append(rng.choice(members, take, replace=False))
-            probability.append(np.full(take, take / len(members)))
-    return np.concatenate(items), np.concatenate(probability)
-
-
 def ours(case: Case) -> dict[str, float]:
     start = time.perf_counter()
     fit = error_model(case.labels, case.pred_probs, neighbours=case.neighbours)
@@ -223,10 +192,15 @@ def ours(case: Case) -> dict[str, float]:
     p, truth = fit.error_prob, case.truth
     reviewed = []
     for draw in range(N_DRAWS):
-        rng = np.random.default_rng(draw)
-        items, probability = stratified_draw(p, min(N_REVIEWS, len(p) // 2), rng)
+        items, probability = review_design(p, seed=draw).sample(N_REVIEWS)
         reviewed.append(recalibrate(p, items, truth[items], probability))
-    return {
+    alone = {}
+    if case.neighbours is not None:
+        alone = {
+            "ap_probs": average_precision(error_model(case.labels, case.pred_probs).error_prob, truth),
+            "ap_neighbours": average_precision(error_model(case.labels, neighbours=case.neighbours).error_prob, truth),
+        }
+    return alone | {
         "ap": average_precision(p, truth),
         "f1": f1(expected_f1_cut(p), truth),
         "f1_reviewed": float(np.mean([f1(expected_f1_cut(q), truth) for q in reviewed])),
@@ -267,7 +241,8 @@ def main() -> None:
 def report(groups: dict[str, list[tuple[dict[str, float], dict[str, float]]]], out: Path | None) -> None:
     table: list[dict[str, Any]] = []
     print(
-        f"{'case':28s} AP (best, gap)         | F1 (max, gap)          200 reviews (gap) | count, 200, peer   seconds"
+        f"{'case':28s} AP (best, gap)         | F1 (max, gap)          200 reviews (gap) "
+        "| count, 200, peer | AP alone: probs, neighbours  seconds"
     )
     for name, pairs in groups.items():
         us = {k: float(np.mean([a[k] for a, _ in pairs])) for k in pairs[0][0]}
@@ -278,7 +253,8 @@ def report(groups: dict[str, list[tuple[dict[str, float], dict[str, float]]]], o
             f"{name:28s} {us['ap']:6.4f} {ap:6.4f} {us['ap'] - ap:+7.4f} |",
             f"{us['f1']:6.4f} {flags:6.4f} {us['f1'] - flags:+7.4f} ",
             f"{us['f1_reviewed']:6.4f} {us['f1_reviewed'] - flags:+7.4f} |",
-            f"{us['count']:5.2f} {us['count_reviewed']:5.2f} {them['count']:5.2f} {us['seconds']:6.2f}",
+            f"{us['count']:5.2f} {us['count_reviewed']:5.2f} {them['count']:5.2f} |",
+            f"{us.get('ap_probs', np.nan):6.4f} {us.get('ap_neighbours', np.nan):6.4f}  {us['seconds']:5.2f}",
         )
     for key, reference in (("ap", "peer_ap"), ("f1", "peer_f1"), ("f1_reviewed", "peer_f1")):
         gap = [float(r[key]) - float(r[reference]) for r in table]

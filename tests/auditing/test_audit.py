@@ -33,8 +33,8 @@ def test_true_is_the_row_of_transition_and_the_column_of_the_joint():
     labels, p, truth = planted()
     audit = lw.audit(labels, p)
     wrong = ((truth == 0) & (labels == 1)).sum()
-    assert audit.transition[0, 1] > 0.2 and audit.transition[1, 0] < 0.05
-    assert audit.transition[0, 1] == pytest.approx(wrong / (truth == 0).sum(), abs=0.2)
+    assert audit.transition[0, 1] == pytest.approx(wrong / (truth == 0).sum(), abs=0.1)
+    assert audit.transition[0, 1] > 5 * audit.transition[1, 0]
     assert audit.confident_joint[1, 0] > 10 * max(audit.confident_joint[0, 1], 1)
     assert np.allclose(audit.transition.sum(1), 1) and audit.confident_joint.sum() == len(labels)
 
@@ -152,8 +152,8 @@ def test_items_chosen_by_hand_are_mended_but_do_not_move_the_count_of_the_rest()
 def test_flags_serve_the_stated_goal():
     labels, p, _ = planted()
     assert lw.audit(labels, p, budget=17).is_issue.sum() == 17
-    precise = lw.audit(labels, p, precision=0.95)
-    assert precise.error_prob[precise.is_issue].mean() >= 0.95
+    precise = lw.audit(labels, p, precision=0.7)
+    assert precise.is_issue.any() and precise.error_prob[precise.is_issue].mean() >= 0.7
     complete = lw.audit(labels, p, recall=0.9)
     assert complete.error_prob[complete.is_issue].sum() >= 0.9 * complete.error_prob.sum()
     with pytest.raises(OptionError, match="choose the one that binds"):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 CHUNK_CELLS = 1 << 16  # rows per chunk x classes: a chunk stays in the processor's cache
-PROB_FLOOR = 1e-6  # an exact zero of a model is no proof
+PROB_FLOOR = 1e-30  # an exact zero of a model is no proof, but small probabilities keep their order
 VOTE_POWER = 2.0  # of the similarity: half as alike, a quarter of a vote
 VOTE_PRIOR = 2.0  # neighbours' worth of the label shares added to every vote
 WEIGHT_PRIOR = 10.0  # items' worth of information that holds every weight near 1 / n_sources
@@ -145,7 +145,9 @@ def fit_pool(
     n_sources = len(evidence(rows[:1]))
     centre = np.full(n_sources, 1 / n_sources)
     bias_prior = BIAS_PRIOR[0] + BIAS_PRIOR[1] * len(rows)
-    pool = Pool(centre, np.zeros(n_classes), 0.9 * np.eye(n_classes) + 0.1 * shares, [])
+    # A model that has learnt the mistakes leaves the data undecided between them and ambiguity: the fit starts on the side
+    # of mistakes (sharp pool, noisy labels) and leaves it only where the likelihood says so.
+    pool = Pool(2 * centre, np.zeros(n_classes), 0.8 * np.eye(n_classes) + 0.2 * shares, [])
     for _ in range(max_iter):
         parts = (chunk_sums(evidence(part), labels[part], pool) for part in chunks(rows, n_classes))
         total = next(parts)

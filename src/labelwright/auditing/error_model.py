@@ -24,7 +24,6 @@ from typing import NamedTuple
 import numpy as np
 
 from labelwright.auditing._stacking import (
-    PROB_FLOOR,
     Evidence,
     Pool,
     chunks,
@@ -41,6 +40,7 @@ from labelwright.labels import check_class_ids, check_pred_probs
 SHARPNESS = 1.5
 AMBIGUITY = 0.4  # belief in reading 2 when the mistakes of reading 1 do not follow the resemblance of the classes
 UNTOLD = 1 / 3  # how far they follow it where nothing tells: two classes, or few mistakes
+LOGIT_FLOOR = 1e-12  # of an error probability whose log-odds are taken
 CURVE_PRIOR = np.array([1.0, 0.5, 1.0])  # how far a review may move a, b and c
 
 
@@ -74,7 +74,7 @@ def error_model(
 
     Args:
         labels: (N,) given class ids, -1 = missing.
-        pred_probs: (N, K) out-of-sample class probabilities, any float type; zeros are floored at 1e-6.
+        pred_probs: (N, K) out-of-sample class probabilities, any float type; zeros are floored at 1e-30.
         neighbours: (index (N, k), similarity (N, k)) of each item's nearest *other* items; cosine, <= 0 abstains.
         n_classes: K; default the width of pred_probs, else the largest label + 1.
 
@@ -241,7 +241,7 @@ def recalibrate(
         np.asarray(probability, np.float64),
     )
     _check_review(len(error_prob), reviewed, answer, drawn)
-    p = np.clip(np.asarray(error_prob, np.float64), PROB_FLOOR, 1 - PROB_FLOOR)
+    p = np.clip(np.asarray(error_prob, np.float64), LOGIT_FLOOR, 1 - LOGIT_FLOOR)
     logit = np.log(p) - np.log1p(-p)
     terms = np.stack([np.ones(len(logit)), logit, np.tanh(2 * logit)], 1)
     heard = np.isfinite(logit[reviewed]) & ~np.isnan(drawn)

@@ -1,0 +1,52 @@
+"""The story on the first page runs as pasted, and the commands of the tutorial do what they say."""
+
+import contextlib
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / path).read_text(), re.S)
+
+
+def shape(text):
+    """Output with its numbers blanked: they may differ in the last digit from one machine to the next."""
+    return re.sub(r"\d[\d,.]*", "#", text).strip()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_story_runs_as_pasted(page):
+    code, output = blocks(page, "python")[0], blocks(page, "text")[0]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, page, "exec"), {})  # noqa: S102  our own page
+    assert shape(out.getvalue()) == shape(output)
+
+
+def test_the_first_page_is_the_readme_s_story():
+    assert blocks("README.md", "python")[0] == blocks("docs/index.md", "python")[0]
+    assert blocks("README.md", "text")[0] == blocks("docs/index.md", "text")[0]
+
+
+def test_the_tutorial(tmp_path, monkeypatch, capsys):
+    from labelwright.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    steps = re.findall(r"```(python|sh)\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.S)
+    names: dict[str, object] = {}
+    for language, code in steps:
+        if language == "python":
+            exec(compile(code, "tutorial.md", "exec"), names)  # noqa: S102  our own page
+            continue
+        for line in code.strip().splitlines():
+            monkeypatch.setattr(sys, "argv", line.split())
+            with pytest.raises(SystemExit) as stop:
+                main()
+            assert not stop.value.code, capsys.readouterr().err
+    assert len(names["corrected"]) == 1797 and len(list(Path("digits.labels/audits").iterdir())) == 2
