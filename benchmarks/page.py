@@ -1,0 +1,77 @@
+"""Write docs/benchmarks.md from the recorded results.
+
+python benchmarks/page.py        # reads benchmarks/results/*.json, made by error_model_cases.py and count_with_reviews.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+
+def ranking(rows: list[dict[str, Any]]) -> str:
+    """AP and F1 against cleanlab's best."""
+    out = [
+        "| case | AP | cleanlab's best score | F1 | better of cleanlab's filter and prediction ≠ label | F1, 200 reviews | count ÷ truth | with reviews | cleanlab |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in rows:
+        out.append(
+            f"| {r['case']} | {r['ap']:.4f} | {r['peer_ap']:.4f} ({r['ap'] - r['peer_ap']:+.4f}) | {r['f1']:.4f} "
+            f"| {r['peer_f1']:.4f} ({r['f1'] - r['peer_f1']:+.4f}) | {r['f1_reviewed']:.4f} ({r['f1_reviewed'] - r['peer_f1']:+.4f}) "
+            f"| {r['count']:.2f} | {r['count_reviewed']:.2f} | {r['peer']['count']:.2f} |"
+        )
+    gaps = {
+        k: np.array([r[k] - r[p] for r in rows])
+        for k, p in (("ap", "peer_ap"), ("f1", "peer_f1"), ("f1_reviewed", "peer_f1"))
+    }
+    said = ", ".join(
+        f"{name} {gaps[k].mean():+.4f} (least {gaps[k].min():+.4f}, {rows[int(gaps[k].argmin())]['case']})"
+        for k, name in (("ap", "AP"), ("f1", "F1"), ("f1_reviewed", "F1 with 200 reviews"))
+    )
+    return "\n".join(out) + f"\n\nMean gaps: {said}.\n"
+
+
+def sources(rows: list[dict[str, Any]]) -> str:
+    """AP of both sources and of each alone."""
+    out = ["| case | both | probabilities alone | neighbours alone |", "| --- | ---: | ---: | ---: |"]
+    out += [
+        f"| {r['case']} | {r['ap']:.4f} | {r['ap_probs']:.4f} | {r['ap_neighbours']:.4f} |"
+        for r in rows
+        if "ap_probs" in r
+    ]
+    return "\n".join(out) + "\n"
+
+
+def counts(rows: list[dict[str, Any]]) -> str:
+    """Error, coverage and width of the count."""
+    out = [
+        "| case | true rate | median error | coverage of the 90 % interval | mean width | ÷ oracle | Clopper-Pearson, simple random sample |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for r in rows:
+        ratio = f"{r['width'] / r['oracle']:.2f}" if r["oracle"] > 1e-4 else "oracle is 0" if r["width"] > 0 else "–"
+        out.append(
+            f"| {r['case']} | {r['rate']:.3f} | {r['error']:.3f} | {r['cover']:.3f} | {r['width']:.4f} | {ratio} | {r['srs']:.4f} |"
+        )
+    return "\n".join(out) + "\n"
+
+
+def main() -> None:
+    """Fill the page's marked places."""
+    errors = json.loads((HERE / "results" / "error_model.json").read_text())
+    drawn = json.loads((HERE / "results" / "count.json").read_text())
+    text = (HERE / "page.md").read_text()
+    for mark, table in (("RANKING", ranking(errors)), ("SOURCES", sources(errors)), ("COUNTS", counts(drawn))):
+        text = text.replace(f"<!-- {mark} -->", table)
+    PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
