@@ -18,13 +18,15 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 def ranking(rows: list[dict[str, Any]]) -> str:
     """AP and F1 against cleanlab's best."""
     out = [
-        "| case | AP | cleanlab's best score | F1 | better of cleanlab's filter and prediction ≠ label | F1, 200 reviews | count ÷ truth | with reviews | cleanlab |",
+        "| case | AP | cleanlab's best score | F1 | better of cleanlab's filter and prediction ≠ label "
+        "| F1, 200 reviews | count ÷ truth | with reviews | cleanlab |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in rows:
         out.append(
             f"| {r['case']} | {r['ap']:.4f} | {r['peer_ap']:.4f} ({r['ap'] - r['peer_ap']:+.4f}) | {r['f1']:.4f} "
-            f"| {r['peer_f1']:.4f} ({r['f1'] - r['peer_f1']:+.4f}) | {r['f1_reviewed']:.4f} ({r['f1_reviewed'] - r['peer_f1']:+.4f}) "
+            f"| {r['peer_f1']:.4f} ({r['f1'] - r['peer_f1']:+.4f}) "
+            f"| {r['f1_reviewed']:.4f} ({r['f1_reviewed'] - r['peer_f1']:+.4f}) "
             f"| {r['count']:.2f} | {r['count_reviewed']:.2f} | {r['peer']['count']:.2f} |"
         )
     gaps = {
@@ -52,13 +54,15 @@ def sources(rows: list[dict[str, Any]]) -> str:
 def counts(rows: list[dict[str, Any]]) -> str:
     """Error, coverage and width of the count."""
     out = [
-        "| case | true rate | median error | coverage of the 90 % interval | mean width | ÷ oracle | Clopper-Pearson, simple random sample |",
+        "| case | true rate | median error | coverage of the 90 % interval | mean width | ÷ oracle "
+        "| Clopper-Pearson, simple random sample |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in rows:
         ratio = f"{r['width'] / r['oracle']:.2f}" if r["oracle"] > 1e-4 else "oracle is 0" if r["width"] > 0 else "–"
         out.append(
-            f"| {r['case']} | {r['rate']:.3f} | {r['error']:.3f} | {r['cover']:.3f} | {r['width']:.4f} | {ratio} | {r['srs']:.4f} |"
+            f"| {r['case']} | {r['rate']:.3f} | {r['error']:.3f} | {r['cover']:.3f} | {r['width']:.4f} | {ratio} "
+            f"| {r['srs']:.4f} |"
         )
     return "\n".join(out) + "\n"
 
