@@ -92,6 +92,23 @@ def check_option(name: str, value: str, choices: Iterable[str]) -> None:
         )
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise `OptionError` unless `value` is a whole number of at least `least`.
+
+    >>> check_whole("n_folds", 1, 2)
+    Traceback (most recent call last):
+    ...
+    labelwright.errors.OptionError: found n_folds=1; expected a whole number of at least 2. Fix: pass n_folds=2 or more
+    """
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or int(value) < least:  # type: ignore[call-overload]
+        raise OptionError(
+            found=f"{name}={value!r}",
+            expected=f"a whole number of at least {least}",
+            fix=f"pass {name}={least} or more",
+        )
+
+
 def rows(index: Iterable[int], limit: int = 5) -> str:
     """Row numbers for a message.
 

@@ -57,6 +57,22 @@ def test_multi_labels_are_wrong_when_the_set_is():
     assert answers.wrong_low.tolist() == [0, 1]
 
 
+def test_one_bad_reviewer_does_not_decide():
+    """Two good reviewers and one who calls every label wrong: the count stays near the truth."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(300) < 0.1
+    labels = HardLabels.from_ids(np.zeros(300, dtype=int), LabelSpace(["a", "b"]))
+    votes = {"item": [], "label": [], "reviewer": []}
+    for who, accuracy in (("ann", 0.95), ("bob", 0.9), ("eve", None)):
+        wrong = np.ones(300, bool) if accuracy is None else truth ^ (rng.random(300) > accuracy)
+        votes["item"] += range(300)
+        votes["label"] += ["b" if w else "a" for w in wrong]
+        votes["reviewer"] += [who] * 300
+    answers = read_answers(votes, np.arange(300), labels)
+    assert abs(answers.wrong_low.mean() - truth.mean()) < 0.03
+    assert ((answers.wrong_low > 0.5) == truth).mean() > 0.95
+
+
 @pytest.mark.parametrize(
     ("columns", "error", "hint"),
     [
@@ -64,6 +80,10 @@ def test_multi_labels_are_wrong_when_the_set_is():
         ({"item": ["i0"], "label": ["z"]}, LabelError, "the classes are a, b, c"),
         ({"item": ["i0"], "label": ["a|z"]}, LabelError, "the classes are a, b, c"),
         ({"item": ["i0"]}, ColumnError, "label"),
+        ({"item": ["i0"], "label": ["A"]}, LabelError, "nearest is 'a'"),
+        ({"item": ["i0"], "label": [""]}, DataError, "fill in the column"),
+        ({"item": ["i0", "i1"], "label": ["a"]}, DataError, "one answer each"),
+        ({"item": ["i0"], "label": ["a"], "probability": ["x"]}, DataError, "review_sample wrote"),
         ({"item": ["i0"], "label": ["a"], "probability": [1.5]}, DataError, "review_sample wrote"),
         ({"item": ["i0", "i0"], "label": ["a", "b"], "probability": [0.5, 0.1]}, DataError, "review_sample wrote"),
     ],

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits, load_iris
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
 
 import labelwright as lw
@@ -122,6 +123,34 @@ def test_reviews_cover_and_mend():
     assert np.array_equal(reviewed.prior_error_prob, audit.error_prob)
 
 
+def test_the_reviewers_word_on_the_kind_goes_first():
+    labels, p, truth = planted()
+    audit = lw.audit(labels, p, budget=30)
+    items = audit.issues["item"].to_numpy()
+    said = ["none of these"] * 10 + ["0|1|2"] * 5 + [str(c) for c in truth[items[15:]]]
+    done = lw.audit(labels, p, reviews={"item": items, "label": said, "probability": [None] * 30}, recall=1.0)
+    assert set(done.kind[items[:10]]) == {"novel"}
+    assert set(done.kind[items[15:]][truth[items[15:]] != labels[items[15:]]]) == {"error"}
+
+
+def test_not_being_able_to_tell_raises_no_suspicion():
+    labels, p, _ = planted()
+    audit = lw.audit(labels, p)
+    sample = audit.review_sample(50)
+    done = lw.audit(labels, p, reviews=sample.append_column("label", [["can't tell"] * 50]))
+    assert np.allclose(done.error_prob, audit.error_prob)
+    assert done.error_rate.high > audit.error_rate.estimate
+
+
+def test_sure_labels_and_ignorant_models():
+    truth = planted()[2]
+    sure = np.eye(3)[truth] * 0.98 + 0.02 / 3
+    assert lw.audit(truth, sure).is_issue.sum() == 0
+    rng = np.random.default_rng(0)
+    with pytest.warns(lw.errors.LabelwrightWarning, match="know nothing about the labels"):
+        lw.audit(rng.integers(0, 3, 300), rng.dirichlet(np.ones(3), 300))
+
+
 def test_doubt_widens_the_interval():
     labels, p, truth = planted()
     audit = lw.audit(labels, p)
@@ -192,7 +221,7 @@ def test_own_estimator_and_groups():
     assert "GaussianNB" in own.settings["pred_probs"]
     assert not np.allclose(own.pred_probs, lw.audit(y, features=x).pred_probs)
     # every item twice: without groups its twin gives the answer away
-    twice = np.repeat(x, 2, axis=0) + np.tile([0, 1e-9], len(x))[:, None]
+    twice = np.repeat(x, 2, axis=0) + np.tile([0, 1e-3], len(x))[:, None]
     noisy = np.repeat(np.random.default_rng(0).integers(0, 3, len(x)), 2)
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -202,6 +231,17 @@ def test_own_estimator_and_groups():
     )
     agree = [(a.pred_probs.argmax(1) == noisy).mean() for a in (leaky, grouped)]
     assert agree[0] > 0.7 and agree[1] < 0.5
+    copied = lw.audit(noisy, features=np.repeat(x, 2, axis=0), estimator=KNeighborsClassifier(1), n_neighbours=5)
+    assert (copied.pred_probs.argmax(1) == noisy).mean() < 0.5  # exact copies are held out together without being asked
+    assert "exact copies" in copied.notes[0]
+    with pytest.raises(OptionError, match="leave pred_probs out"):
+        lw.audit(y, own.pred_probs, estimator=GaussianNB())
+    with pytest.raises(OptionError, match=r"pass GaussianNB\(\)"):
+        lw.audit(y, features=x, estimator=GaussianNB)
+    with pytest.raises(DataError, match="select its rows"):
+        lw.audit(y, features=x, groups=[0])
+    forest = RandomForestClassifier(10, random_state=0)
+    assert "RandomForest" in lw.audit(y, features=x, estimator=forest).settings["pred_probs"]
 
 
 def test_training_dynamics_are_reported():

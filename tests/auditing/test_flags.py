@@ -44,6 +44,9 @@ def test_f1_cut_is_the_best_of_all_sizes(p):
     p = p.astype(float)
     total = float(np.nansum(p))
     chosen = as_set(expected_f1_cut(p))
+    if total < 0.5:  # not even half an error is expected
+        assert not chosen
+        return
     scores = [2 * found / (m + total) if m + total else 0.0 for _, found, m in naive_tops(p)]
     got = sum(float(p[i]) for i in chosen)
     assert (2 * got / (len(chosen) + total) if chosen else 0.0) == pytest.approx(max(scores), abs=1e-8)

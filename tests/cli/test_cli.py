@@ -72,11 +72,11 @@ def test_the_form_that_is_filled_in_is_a_csv(here, iris, monkeypatch, capsys):
     run(monkeypatch, capsys, "audit", "iris.parquet", "--label", "species", "--review-size", 20)
     lines = (here / "iris.labels/audits/0001/review_sample.csv").read_text().splitlines()
     truth = dict(zip(iris[0]["key"].to_pylist(), iris[1]))
-    filled = [lines[0].replace('"', "")]
-    for line in lines[1:11]:  # ten of twenty answered: stopping early is fine
-        item, _, probability = line.replace('"', "").split(",")
-        filled.append(f"{item},{truth[item]},{probability}")
-    (here / "answers.csv").write_text("\n".join(filled + lines[11:]))
+    assert lines[0].replace('"', "") == "item,label,given,content,probability"
+    for row in range(1, 11):  # ten of twenty answered: stopping early is fine
+        item = lines[row].split(",")[0].strip('"')
+        lines[row] = lines[row].replace('""', f'"{truth[item]}"', 1)
+    (here / "answers.csv").write_text("\n".join(lines))
     code, out, err = run(
         monkeypatch, capsys, "audit", "iris.parquet", "--label", "species", "--reviews", "answers.csv", "--json"
     )

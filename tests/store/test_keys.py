@@ -161,7 +161,7 @@ def test_pictures_are_keyed_by_what_they_show(tmp_path):
     keys = item_keys(paths, None, ["image"], files={"image": tmp_path})
     assert keys[1] == f"{keys[0]}-2" and keys[2] != keys[0]  # moved to another class, still the same picture
     for path in ("../x.png", "gone.png"):
-        with pytest.raises(DataError, match="no file .*check the image root"):
+        with pytest.raises(DataError, match="leads out of|no file"):
             item_keys(pa.table({"image": [path]}), None, ["image"], files={"image": tmp_path / "cat"})
 
 

@@ -72,12 +72,12 @@ def test_reviews(tmp_path):
     pq.write_table(pa.table({"item": ["a"], "label": [1]}), tmp_path / "r.parquet")
     assert read_reviews(tmp_path / "r.parquet").to_pydict() == {"item": ["a"], "label": [1]}
     for content, error, message in [
-        ("key,label\na,b", ColumnError, "no column 'item'.*rename"),
-        ("item,lable\na,b", ColumnError, "no column 'label'.*rename 'lable'"),
+        ("key,label\na,b", ColumnError, "no column 'item'.*add a column"),
+        ("item,lable\na,b", ColumnError, "no column 'label'.*'lable'"),
         ("item,label\na,\n", DataError, "no row with a label.*fill in"),
         ("item,label\n,b\na,b", DataError, "1 reviews without an item key; row 0"),
         ("item,label,probability\na,b,0\n", DataError, r"1 values of 'probability'.*\(0, 1\]"),
-        ("item,label,probability\na,b,1.5\nb,c,\n", DataError, "2 values of 'probability'.*row 0, 1"),
+        ("item,label,probability\na,b,1.5\nb,c,\n", DataError, "1 values of 'probability'.*row 0"),
         ("item,label,probability\na,b,high\n", DataError, "copy the column from the review sample"),
     ]:
         with pytest.raises(error, match=message):

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.errors import DataError, LabelError
-from labelwright.labels import HardLabels, LabelSpace, MultiLabels, Votes, as_columns, need
+from labelwright.auditing.error_model import recalibrate
+from labelwright.errors import DataError, LabelError, nearest
+from labelwright.labels import HardLabels, LabelSpace, MultiLabels, as_columns, need
 
 UNSURE = ("?", "can't tell", "cannot tell", "unsure")
 NONE_FITS = ("none of these", "none")
@@ -47,8 +48,18 @@ def read_answers(reviews: Any, items: np.ndarray, labels: HardLabels | MultiLabe
     """
     columns, space = as_columns(reviews), labels.space
     item, label = need(columns, "item"), need(columns, "label")
+    if len(item) != len(label) or len(item) == 0:
+        raise DataError(
+            found=f"{len(item)} items and {len(label)} labels in the reviews",
+            expected="at least one reviewed item, with one answer each",
+            fix="pass the review sample with its `label` column filled in",
+        )
     answered = np.array([not _blank(answer) for answer in label], dtype=bool)
     label = [answer for answer, there in zip(label, answered) if there]
+    if not label:
+        raise DataError(
+            found="reviews without any answer", expected="a class per item", fix="fill in the column `label`"
+        )
     position = _positions(np.asarray(item)[answered], items)
     probability = _probabilities(columns.get("probability"), len(answered))[answered]
     sets, unsure = _accepted(label, space)
@@ -74,6 +85,12 @@ def read_answers(reviews: Any, items: np.ndarray, labels: HardLabels | MultiLabe
     )
 
 
+def reviewed_error_prob(prior: np.ndarray, answers: Answers) -> np.ndarray:
+    """`recalibrate` with the clear answers; an item about which the reviewer could not tell keeps its own probability."""
+    clear = answers.wrong_low == answers.wrong_high
+    return recalibrate(prior, answers.index[clear], answers.wrong_low[clear], answers.probability[clear])
+
+
 def _outside(labels: HardLabels | MultiLabels, position: np.ndarray, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) items that have a label, and (R,) answers that exclude the given label."""
     if isinstance(labels, HardLabels):
@@ -96,10 +113,7 @@ def _who(columns: dict[str, Any], answered: np.ndarray) -> np.ndarray | None:
 def _positions(item: Any, items: np.ndarray) -> np.ndarray:
     asked = np.asarray(item)
     if items.dtype.kind in "iu":
-        try:
-            asked = asked.astype(np.int64)
-        except (TypeError, ValueError):
-            asked = np.full(len(asked), np.iinfo(np.int64).min)
+        asked = np.array([_whole(key) for key in asked], dtype=np.int64)
     else:
         asked = asked.astype(str)
         items = items.astype(str)
@@ -116,13 +130,24 @@ def _positions(item: Any, items: np.ndarray) -> np.ndarray:
     return found
 
 
+def _whole(key: Any) -> int:
+    """An item key as an integer; a key that is none matches no item."""
+    try:
+        return int(str(key).removesuffix(".0"))
+    except ValueError:
+        return int(np.iinfo(np.int64).min)
+
+
 def _probabilities(column: Any, n: int) -> np.ndarray:
     if column is None:
         return np.full(n, np.nan)
-    p = np.array([np.nan if v is None else v for v in column], dtype=np.float64)
-    if (~np.isnan(p) & ~((p > 0) & (p <= 1))).any():
+    try:
+        p = np.array([np.nan if v is None or v == "" else float(v) for v in column])
+    except (TypeError, ValueError):
+        p = np.array([2.0])
+    if len(p) != n or (~np.isnan(p) & ~((p > 0) & (p <= 1))).any():
         raise DataError(
-            found="an inclusion probability outside (0, 1]",
+            found="a column `probability` that holds something else than numbers in (0, 1]",
             expected="the probability with which the item was drawn, or nothing where it was chosen by hand",
             fix="keep the column that review_sample wrote",
         )
@@ -156,7 +181,8 @@ def _accepted(label: Any, space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
                 raise LabelError(
                     found=f"answer {answer!r} in row {row} of the reviews",
                     expected="a class of the data, several joined by '|', 'none of these', or 'can't tell'",
-                    fix=f"the classes are {', '.join(map(str, space.classes[:8]))}{', …' if len(space) > 8 else ''}",
+                    fix=f"nearest is {nearest(str(part), map(str, space.classes))[0]!r}; "
+                    f"the classes are {', '.join(map(str, space.classes[:8]))}{', …' if len(space) > 8 else ''}",
                 )
             sets[row, names[part]] = True
     return sets, unsure
@@ -165,17 +191,41 @@ def _accepted(label: Any, space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:
 def _aggregate(
     inverse: np.ndarray, wrong: np.ndarray, unsure: np.ndarray, reviewer: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probability that each item's given label is wrong, read low and high. One clear answer is taken at its word; several
-    are weighed as votes whose accuracy is read off how often reviewers agree, so that one slip does not decide."""
+    """Probability that each item's given label is wrong, read low and high. A single clear answer is taken at its word;
+    several are weighed by how far each reviewer agrees with the others (`_weighed`), so that no one of them decides."""
     n = int(inverse.max()) + 1 if len(inverse) else 0
-    clear = np.bincount(inverse, weights=~unsure, minlength=n)
-    who = np.arange(len(inverse)) if reviewer is None else reviewer
-    votes = Votes.from_columns(
-        inverse, who, [None if doubt else int(bad) for doubt, bad in zip(unsure, wrong)], LabelSpace([0, 1])
-    )
-    loglik = votes.loglik()[np.argsort(votes.items)] if n else np.zeros((0, 2))
-    p = 1 / (1 + np.exp(loglik[:, 0] - loglik[:, 1]))
-    single = np.bincount(inverse, weights=wrong & ~unsure, minlength=n)
-    p = np.where(clear == 1, single, p)
-    nothing = clear == 0
-    return np.where(nothing, 0.0, p), np.where(nothing, 1.0, p)
+    said, vote = inverse[~unsure], wrong[~unsure].astype(np.float64)
+    clear = np.bincount(said, minlength=n)
+    who = np.zeros(len(said), dtype=np.int64)
+    if reviewer is not None and len(said):
+        who = np.unique(reviewer[~unsure], return_inverse=True)[1].reshape(-1)
+    p = np.bincount(said, weights=vote, minlength=n)  # right where there is one answer
+    if (clear > 1).any():
+        p = np.where(clear == 1, p, _weighed(said, who, vote, n))
+    return np.where(clear == 0, 0.0, p), np.where(clear == 0, 1.0, p)
+
+
+def _weighed(item: np.ndarray, who: np.ndarray, vote: np.ndarray, n: int) -> np.ndarray:
+    """(n,) probability of "wrong" from yes-no votes, by EM over the base rate and each reviewer's rate of calling wrong
+    labels wrong and right labels right. Both rates start from nine in ten, worth ten votes; together they are at least 1,
+    so that a reviewer at odds with all others says nothing, but is not read backwards.
+
+    Source: Dawid & Skene 1979 for two classes, with a beta prior.
+    """
+    total = np.bincount(item, minlength=n)
+    p = np.bincount(item, weights=vote, minlength=n) / np.maximum(total, 1)
+    size = int(who.max()) + 1
+    for _ in range(100):
+        q = p[item]
+        seen = np.stack([np.bincount(who, weights=w, minlength=size) for w in (q, 1 - q)])
+        right = np.stack([np.bincount(who, weights=w, minlength=size) for w in (q * vote, (1 - q) * (1 - vote))])
+        rate = np.clip((right + 9) / (seen + 10), 1e-3, 1 - 1e-3)
+        rate /= np.minimum(rate.sum(0), 1)  # together at least 1: at 1 a vote says nothing
+        base = (p[total > 0].sum() + 1) / ((total > 0).sum() + 2)
+        if_wrong = np.where(vote > 0, rate[0][who], 1 - rate[0][who])
+        if_right = np.where(vote > 0, 1 - rate[1][who], rate[1][who])
+        odds = np.bincount(item, weights=np.log(if_wrong) - np.log(if_right), minlength=n) + np.log(base / (1 - base))
+        before, p = p, 1 / (1 + np.exp(-odds))
+        if np.abs(p - before).max() < 1e-9:
+            break
+    return p

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from labelwright.auditing._named import aligned_columns, matrix_and_names, needs_as_many, space_of
 from labelwright.errors import DataError, LabelError, LabelwrightWarning, rows
-from labelwright.labels import HardLabels, LabelSpace, MultiLabels, as_arrow, check_pred_probs
+from labelwright.labels import HardLabels, LabelSpace, MultiLabels, check_pred_probs
 
 IN_SAMPLE_ACCURACY = 0.999
 """Above this agreement with the given labels, probabilities were almost surely made from those very labels."""
@@ -34,10 +35,11 @@ class Inputs:
         warnings.warn(message, LabelwrightWarning, stacklevel=4)
 
 
-def read_inputs(labels: Any, pred_probs: Any, *, space: LabelSpace | None, items: Any, multi: bool) -> Inputs:
+def read_inputs(labels: Any, pred_probs: Any, *, space: Any, items: Any, multi: bool) -> Inputs:
     """Read and check labels, pred_probs and item keys; the errors are those of the bad-input table in the docs."""
-    columns = None if pred_probs is None else np.shape(_matrix(pred_probs))[-1]
-    given = _multi(labels, space, columns) if multi else _hard(labels, space, columns)
+    matrix, names = (None, None) if pred_probs is None else matrix_and_names(pred_probs)
+    space = _space(space)
+    given = _multi(labels, space) if multi else _hard(labels, space, None if matrix is None else matrix.shape[1], names)
     n, k = len(given), len(given.space)
     if n == 0:
         raise DataError(found="no items", expected="at least one labelled item", fix="check the file or the selection")
@@ -47,32 +49,39 @@ def read_inputs(labels: Any, pred_probs: Any, *, space: LabelSpace | None, items
             expected="at least two classes; with one there is nothing to confuse",
             fix="pass space=LabelSpace([...]) with all the classes an item may have",
         )
-    p = None if pred_probs is None else _marginals(pred_probs, n, k) if multi else _probabilities(pred_probs, n, k)
-    inputs = Inputs(_keys(items, n), given, p)
+    note = None
+    if matrix is not None:
+        matrix, note = aligned_columns(matrix, names, given.space)
+        matrix = _marginals(matrix, n, k) if multi else check_pred_probs(matrix, n_items=n, n_classes=k)
+    inputs = Inputs(_keys(items, n), given, matrix)
+    if note:
+        inputs.note(note)
     if isinstance(given, HardLabels):
-        _look_closer(inputs, given)
+        _look_at_labels(inputs, given)
     return inputs
 
 
-def _matrix(pred_probs: Any) -> Any:
-    return pred_probs.to_numpy() if hasattr(pred_probs, "to_numpy") else pred_probs
+def _space(space: Any) -> LabelSpace | None:
+    if space is None or isinstance(space, LabelSpace):
+        return space
+    return LabelSpace(space)  # a list of names will do
 
 
-def _probabilities(pred_probs: Any, n: int, k: int) -> np.ndarray:
-    if type(pred_probs).__module__.startswith("pyarrow"):
-        pred_probs = np.column_stack([c.to_numpy() for c in as_arrow(pred_probs).columns])
-    return check_pred_probs(_matrix(pred_probs), n_items=n, n_classes=k)
-
-
-def _hard(labels: Any, space: LabelSpace | None, columns: int | None) -> HardLabels:
+def _hard(labels: Any, space: LabelSpace | None, columns: int | None, names: list[str] | None) -> HardLabels:
     if isinstance(labels, HardLabels):
         return labels
-    given = HardLabels.from_values(labels, space or _counted(labels, columns))
-    if columns is not None and columns != len(given.space) and space is None:
+    found = space or _counted(labels, columns)
+    if space is None and names is not None and found is not None and len(found) != columns:
+        found = space_of(names, found) or found
+    given = HardLabels.from_values(labels, found)
+    if columns is not None and space is None:
+        needs_as_many(columns, given.space)
+    known = given.ids[given.known]
+    if space is None and len(known) >= 10 and len(np.unique(known)) == len(known):
         raise LabelError(
-            found=f"{len(given.space)} classes in the labels and {columns} columns of pred_probs",
-            expected="to know which class each column stands for",
-            fix="pass space=LabelSpace([...]) with the class of each column, in column order",
+            found=f"{len(known)} labels, no two of them alike",
+            expected="classes that several items share",
+            fix="this looks like a column of ids or texts: name the column of the labels",
         )
     return given
 
@@ -94,19 +103,27 @@ def _counted(labels: Any, columns: int | None) -> LabelSpace | None:
     return LabelSpace(range(columns)) if max(numbers) < columns else found
 
 
-def _multi(labels: Any, space: LabelSpace | None, columns: int | None) -> MultiLabels:
+def _multi(labels: Any, space: LabelSpace | None) -> MultiLabels:
     if isinstance(labels, MultiLabels):
         return labels
+    if hasattr(labels, "columns") and hasattr(labels, "to_numpy"):  # a data frame of 0 and 1, one column per class
+        space = space or LabelSpace([str(c) for c in labels.columns], structure="multi")
+        labels = labels.to_numpy()
     if hasattr(labels, "tocsr") or (isinstance(labels, np.ndarray) and labels.ndim == 2):
         return MultiLabels.from_dense(labels, space)
     if hasattr(labels, "to_pylist"):
         labels = labels.to_pylist()
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iufb":
+        raise LabelError(
+            found=f"multi-labels of shape {labels.shape} and dtype {labels.dtype}",
+            expected="a set of classes per item, or a table (N, K) of 1, 0 and -1",
+            fix="pass [[label] for label in labels], or leave multi=True out",
+        )
     return MultiLabels.from_sets(labels, space)
 
 
-def _marginals(pred_probs: Any, n: int, k: int) -> np.ndarray:
-    p = np.asarray(_matrix(pred_probs))
-    if p.shape != (n, k) or p.dtype.kind != "f":
+def _marginals(p: np.ndarray, n: int, k: int) -> np.ndarray:
+    if p.shape != (n, k):
         raise DataError(
             found=f"pred_probs of shape {p.shape} and dtype {p.dtype}",
             expected=f"({n}, {k}) probabilities of each class on its own",
@@ -127,6 +144,18 @@ def _keys(items: Any, n: int) -> np.ndarray:
     if items is None:
         return np.arange(n)
     keys = np.asarray(items.to_pylist() if hasattr(items, "to_pylist") else items)
+    missing = (
+        []
+        if keys.dtype.kind != "O" and keys.dtype.kind != "f"
+        else [i for i, v in enumerate(keys) if v is None or v != v]
+    )
+    if missing:
+        raise DataError(
+            found=f"{len(missing)} items without a key ({rows(missing)})",
+            expected="a key for every item",
+            fix="fill them in, or leave items=... out",
+        )
+    keys = keys.astype(str) if keys.dtype.kind == "O" and any(isinstance(v, str) for v in keys) else keys
     if keys.shape != (n,):
         raise DataError(
             found=f"{keys.shape} item keys for {n} labels", expected="one key per item", fix="pass the id column"
@@ -143,27 +172,41 @@ def _keys(items: Any, n: int) -> np.ndarray:
     return keys
 
 
-def _look_closer(inputs: Inputs, given: HardLabels) -> None:
+def _look_at_labels(inputs: Inputs, given: HardLabels) -> None:
     """Warn where going on is right but the user should know."""
     counts = np.bincount(given.ids[given.known], minlength=len(given.space))
     names = given.space.classes
     if (~given.known).any():
         inputs.notes.append(f"{int((~given.known).sum())} items have no label; they are predicted but never flagged")
+    if -1 in names and min(c for c in names if isinstance(c, int)) == -1:
+        inputs.note("label -1 is taken for a class; if it stands for a missing label, pass None")
     for few, what in ((counts == 0, "no given label"), ((counts > 0) & (counts < 5), "fewer than 5 given labels")):
         if few.any():
             listed = ", ".join(repr(names[c]) for c in np.flatnonzero(few)[:5])
             inputs.note(f"{int(few.sum())} classes have {what} ({listed}): what is said about them is a guess")
-    p = inputs.pred_probs
-    if p is None:
+
+
+def look_at_predictions(inputs: Inputs, pred_probs: np.ndarray) -> None:
+    """Warn of classes that nobody predicts, of a fit too good to be out of sample, and of predictions that know nothing."""
+    given = inputs.labels
+    if not isinstance(given, HardLabels) or not given.known.any():
         return
-    guess = p.argmax(1)
+    names, guess = given.space.classes, pred_probs.argmax(1)
+    known = given.ids[given.known]
+    counts = np.bincount(known, minlength=len(names))
     unseen = np.flatnonzero((np.bincount(guess, minlength=len(names)) == 0) & (counts > 0))
     if len(unseen):
         listed = ", ".join(repr(names[c]) for c in unseen[:5])
         inputs.note(f"no item is predicted as {listed}: errors towards these classes cannot be found")
-    agreement = (guess == given.ids)[given.known].mean() if given.known.any() else 0.0
-    if agreement > IN_SAMPLE_ACCURACY and given.known.sum() >= 100:
+    agreement, commonest = float((guess[given.known] == known).mean()), counts.max() / len(known)
+    if agreement > IN_SAMPLE_ACCURACY and len(known) >= 100 and inputs.pred_probs is not None:
         inputs.note(
             f"pred_probs agree with {agreement:.2%} of the given labels, which is implausibly perfect: a model must not "
             "have seen an item's label when it predicts it. Use out-of-fold probabilities (labelwright.out_of_fold)"
+        )
+    if agreement < commonest + (commonest * (1 - commonest) / len(known)) ** 0.5:
+        inputs.note(
+            f"the predictions agree with {agreement:.0%} of the labels, no more than always answering the commonest class "
+            f"({commonest:.0%}): they know nothing about the labels, or their columns are in another order than the classes. "
+            "Do not trust the count or the flags"
         )

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.auditing._answers import Answers, read_answers
+from labelwright.auditing._answers import Answers, read_answers, reviewed_error_prob
 from labelwright.auditing._inputs import Inputs
 from labelwright.auditing._sources import Sources
 from labelwright.auditing.duplicates import label_conflicts, near_duplicates
-from labelwright.auditing.error_model import error_model, recalibrate
+from labelwright.auditing.error_model import error_model
 from labelwright.auditing.estimate import SURE, ErrorRate, PerClass, estimate_from_reviews, estimate_without_reviews
 from labelwright.auditing.flags import flags
 from labelwright.auditing.multilabel import multilabel_joints
@@ -33,9 +33,7 @@ def audit_multi(
     reviewed = np.zeros(len(y), dtype=bool)
     if reviews is not None:
         answers = read_answers(reviews, inputs.items, labels)
-        error_prob = recalibrate(
-            prior, answers.index, (answers.wrong_low + answers.wrong_high) / 2, answers.probability
-        )
+        error_prob = reviewed_error_prob(prior, answers)
         told = answers.wrong_low == answers.wrong_high
         present[answers.index[told]] = answers.accepted[told]
         reviewed[answers.index] = True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from labelwright.auditing._inputs import Inputs
-from labelwright.errors import DataError
+from labelwright.errors import DataError, OptionError
 from labelwright.labels import HardLabels, MultiLabels
 
 
@@ -48,6 +48,16 @@ def gather(
             expected="something that tells about the items besides their labels",
             fix="pass pred_probs=... (out of sample), or features=... (vectors, texts, a table or images)",
         )
+    if inputs.pred_probs is not None and (estimator is not None or groups is not None):
+        raise OptionError(
+            found="estimator or groups together with pred_probs",
+            expected="them only where predictions are made here",
+            fix="leave pred_probs out to have them predicted, or leave estimator and groups out",
+        )
+    if groups is not None and np.shape(groups) != (n,):
+        raise DataError(
+            found=f"groups of shape {np.shape(groups)}", expected=f"one group per item, ({n},)", fix="select its rows"
+        )
     described: dict[str, Any] = {"pred_probs": "given" if inputs.pred_probs is not None else None, "features": None}
     neighbours, p = None, inputs.pred_probs
     if features is not None:
@@ -64,17 +74,33 @@ def gather(
             neighbours = nearest_neighbours(vectors.search, min(n_neighbours, n - 1))
             progress("neighbours", 1, 1)
         if p is None:
-            p = predict(inputs, vectors.model, groups, estimator, n_folds, random_state, progress)
-            described["pred_probs"] = f"out of fold, {n_folds} folds, {estimator or 'logistic regression'}"
+            p = predict(inputs, vectors, groups, estimator, n_folds, random_state, progress)
+            name = "logistic regression" if estimator is None else repr(estimator)
+            described["pred_probs"] = f"out of fold, {n_folds} folds, {name}"
     return Sources(p, neighbours, _dynamics(dynamics, inputs), described)
 
 
 def predict(
-    inputs: Inputs, x: Any, groups: Any, estimator: Any, n_folds: int, random_state: int, progress: Any
+    inputs: Inputs, vectors: Any, groups: Any, estimator: Any, n_folds: int, random_state: int, progress: Any
 ) -> np.ndarray:
-    """Out-of-fold probabilities of every item."""
+    """Out-of-fold probabilities of every item. Exact copies of an item stay on its side of a fold, or their label would give
+    its own away.
+
+    Raises:
+        OptionError: an estimator that is a class, not an instance.
+    """
     from labelwright.features import out_of_fold, out_of_fold_multilabel
 
+    if isinstance(estimator, type):
+        raise OptionError(
+            found=f"the class {estimator.__name__}", expected="an instance", fix=f"pass {estimator.__name__}()"
+        )
+    x = vectors.model
+    if groups is None:
+        groups = copies(vectors.search)
+        if groups is not None:
+            extra = len(groups) - len(np.unique(groups))
+            inputs.notes.append(f"{extra} items are exact copies of others; copies are held out together")
     options: dict[str, Any] = {
         "estimator": estimator, "groups": groups, "n_folds": n_folds, "random_state": random_state,
         "progress": lambda done, total: progress("out-of-fold predictions", done, total),
@@ -82,6 +108,14 @@ def predict(
     if isinstance(inputs.labels, MultiLabels):
         return np.asarray(out_of_fold_multilabel(x, inputs.labels.dense(), **options))
     return np.asarray(out_of_fold(x, inputs.labels.ids, n_classes=len(inputs.space), **options))
+
+
+def copies(search: np.ndarray) -> np.ndarray | None:
+    """(N,) number of the first item with the same vector; None where no two are alike."""
+    rows = np.ascontiguousarray(search)
+    keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).reshape(-1)
+    _, first, code = np.unique(keys, return_index=True, return_inverse=True)
+    return None if len(first) == len(keys) else first[code.reshape(-1)]
 
 
 def _dynamics(dynamics: Any, inputs: Inputs) -> Any:
@@ -100,4 +134,6 @@ def _dynamics(dynamics: Any, inputs: Inputs) -> Any:
             expected=f"(epochs, {len(inputs.labels)}, {len(inputs.space)}): probabilities of each epoch, single labels",
             fix="stack the probabilities of the epochs with numpy.stack",
         )
+    if not np.isfinite(p).all():
+        raise DataError(found="NaN or infinite values in dynamics", expected="probabilities", fix="drop such epochs")
     return training_dynamics(inputs.labels.ids, p)

@@ -21,10 +21,7 @@ _ASSUME_RANDOM = (
     "The answers are right, and the items with a recorded probability were drawn at random with it. "
     "Nothing is assumed of the model: its suspicion steered the drawing and is a weak prior that the answers overrule."
 )
-_ASSUME_CLASSES = (
-    " Per class it is more: a class with few reviews borrows the rates of all classes for labels of like suspicion, "
-    "taken to differ from them by one factor on the odds, a third to three in two of three classes."
-)
+_ASSUME_CLASSES = " Per class, classes with few reviews borrow from the others."
 _ASSUME_NOTHING = (
     "All reviewed items were chosen by hand, so they say nothing about the others: the interval is what logic allows, "
     "and the estimate trusts the model for the others. Reviews drawn at random replace it."

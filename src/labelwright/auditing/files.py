@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from labelwright.auditing._inputs import Inputs, read_inputs
 from labelwright.auditing._sources import predict
 from labelwright.auditing.result import Audit
 from labelwright.auditing.verb import audit
-from labelwright.errors import ColumnError, OptionError
+from labelwright.errors import ColumnError, DataError, LabelwrightWarning, OptionError, rows
 from labelwright.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -107,9 +108,11 @@ def audit_file(
     files = {columns.image: root} if columns.image and _holds_paths(table, columns.image) else None
     keys = item_keys(table, columns.id, columns.content or (columns.label, *columns.pred_probs), files=files)
     labels: Any = label_lists(table, columns) if columns.multi else table[columns.label]
-    p = matrices["pred_probs"] if matrices["pred_probs"] is not None else _stacked(table, columns.pred_probs)
+    p = matrices["pred_probs"] if matrices["pred_probs"] is not None else _probabilities(table, columns.pred_probs)
     space = None if hierarchy is None else _hierarchy(hierarchy, labels)
-    inputs = read_inputs(labels, p, space=space, items=keys, multi=columns.multi)
+    with warnings.catch_warnings():  # the audit below says it again
+        warnings.simplefilter("ignore", LabelwrightWarning)
+        inputs = read_inputs(labels, p, space=space, items=keys, multi=columns.multi)
     answers = None if reviews is None else read_reviews(reviews)
     repo = Repository.open_or_create(
         out or default_repository(data),
@@ -118,15 +121,20 @@ def audit_file(
         space=json.loads(inputs.space.to_json()),
     )
     vectors = _vectors(table, columns, matrices["features"], root, seed, progress)
+    made = {}
     groups = None if columns.group is None else np.asarray(table[columns.group].to_pylist())
     if inputs.pred_probs is None and vectors is not None:
         p = _cached(repo, inputs, vectors, groups, columns, options, seed, progress)
+        made = {
+            "pred_probs": f"out of fold, {options.pop('n_folds', 5)} folds, {_name(options.pop('estimator', None))}"
+        }
     rank_by = options.pop("rank_by", "cost" if hierarchy is not None else "error")
     result = audit(
-        inputs.labels, p, vectors, reviews=answers, items=keys, multi=columns.multi, groups=groups,
+        inputs.labels, p, vectors, reviews=answers, items=keys, multi=columns.multi,
         rank_by=rank_by, random_state=seed, progress=progress, **options,
     )  # fmt: skip
-    result.settings["columns"] = list(columns.explanation)
+    result.settings.update(made, columns=list(columns.explanation))
+    result.notes.extend(note for note in inputs.notes if note not in result.notes)
     written = result.files(content=_content(table, columns, root), n_review=review_size, seed=seed)
     return FileAudit(result, repo, repo.write_audit(written), columns)
 
@@ -165,6 +173,17 @@ def _stacked(table: pa.Table, names: tuple[str, ...]) -> np.ndarray | None:
     return np.column_stack([np.asarray(table[name].to_numpy(), dtype=np.float64) for name in names])
 
 
+def _name(estimator: Any) -> str:
+    return "logistic regression" if estimator is None else repr(estimator)
+
+
+def _probabilities(table: pa.Table, names: tuple[str, ...]) -> Any:
+    """One column of lists as a matrix; several columns as a table, so that their names are matched to the classes."""
+    if not names or (len(names) == 1 and "list" in str(table[names[0]].type)):
+        return _stacked(table, names)
+    return table.select(list(names))
+
+
 def _hierarchy(path: str | os.PathLike[str], labels: Any) -> LabelSpace:
     from labelwright.auditing.hierarchy import read_hierarchy
 
@@ -173,12 +192,19 @@ def _hierarchy(path: str | os.PathLike[str], labels: Any) -> LabelSpace:
 
 
 def _holds_paths(table: pa.Table, column: str) -> bool:
-    return "string" in str(table[column].type)
+    return str(table[column].type) in ("string", "large_string", "string_view")
 
 
 def _images(table: pa.Table, column: str, root: Path) -> list[Any]:
     """Paths under `root`, or the bytes that a data set carries with it."""
     cells = table[column].to_pylist()
+    gaps = [i for i, cell in enumerate(cells) if cell is None]
+    if gaps:
+        raise DataError(
+            found=f"{len(gaps)} items without an image ({rows(gaps)})",
+            expected="an image for every item",
+            fix="drop these rows",
+        )
     if _holds_paths(table, column):
         return [_inside(root, name) for name in cells]
     return [
@@ -187,7 +213,7 @@ def _images(table: pa.Table, column: str, root: Path) -> list[Any]:
 
 
 def _inside(root: Path, name: str) -> Path:
-    path = (root / name).resolve()
+    path = (root / name[:4096]).resolve()
     if not path.is_relative_to(root.resolve()):
         raise OptionError(
             found=f"image {name!r}, which lies outside {root}",
@@ -250,7 +276,7 @@ def _cached(
     key = hashlib.blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def make() -> np.ndarray:
-        return predict(inputs, vectors.model, groups, estimator, n_folds, seed, progress or (lambda *_: None))
+        return predict(inputs, vectors, groups, estimator, n_folds, seed, progress or (lambda *_: None))
 
     return repo.cached(f"pred_probs-{key}", make)
 

@@ -58,7 +58,7 @@ def expected_f1_cut(error_prob: np.ndarray) -> np.ndarray:
     """The flags whose expected F1 is largest; of equally good sets the smallest.
 
     F1 is 2 * found / (flagged + wrong); its numerator and denominator are replaced by their expectations, and then the
-    best set of m items holds the m most suspicious.
+    best set of m items holds the m most suspicious. Where less than half an error is expected in all, nothing is flagged.
 
     Args:
         error_prob: (N,) in [0, 1], NaN = no label.
@@ -77,7 +77,7 @@ def expected_f1_cut(error_prob: np.ndarray) -> np.ndarray:
     error_prob = check_error_prob(error_prob)
     order = ranking(error_prob)
     found = np.cumsum(error_prob[order])
-    if not len(order) or found[-1] == 0:
+    if not len(order) or found[-1] < 0.5:
         return np.zeros(len(error_prob), dtype=bool)
     f1 = 2 * found / (np.arange(1, len(order) + 1) + found[-1])
     return _top(error_prob, order, int(np.argmax(f1 >= f1.max() - _SLACK)) + 1)

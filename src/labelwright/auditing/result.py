@@ -247,11 +247,32 @@ class Audit:
         return {
             "issues.parquet": lambda path: pq.write_table(self.issues, path, compression="zstd"),
             "items.parquet": lambda path: pq.write_table(self.table, path, compression="zstd"),
-            "review_sample.csv": lambda path: _write_form(sample, path),
+            "review_sample.csv": lambda path: self._write_form(sample, content, path),
             "review_sample.parquet": lambda path: pq.write_table(sample, path, compression="zstd"),
             "summary.json": lambda path: path.write_text(json.dumps(self.summary(), indent=1, ensure_ascii=False)),
             "report.html": lambda path: self.report(path, content=content),
         }
+
+    def _write_form(self, sample: pa.Table, content: Any, path: Path) -> None:
+        """The review sample as a form for a spreadsheet: fill in `label` and pass the file as reviews."""
+        import pyarrow as pa
+        import pyarrow.csv
+
+        rows = sample["row"].to_pylist()
+        columns: dict[str, Any] = {
+            "item": sample["item"],
+            "label": pa.array([""] * len(rows)),
+            "given": self._given(rows),
+        }
+        if content is not None:
+            columns["content"] = [_cell(content[i]) for i in rows]
+        columns["probability"] = sample["probability"]
+        pyarrow.csv.write_csv(pa.table(columns), path)
+
+    def _given(self, rows: list[int]) -> list[str]:
+        if isinstance(self.labels, MultiLabels):
+            return [_cell("|".join(map(str, names))) for names in self.labels[rows].sets()]
+        return [_cell(name) for name in self.labels.values()[rows]]
 
     @property
     def headline(self) -> str:
@@ -269,13 +290,12 @@ class Audit:
         return notebook(self)
 
 
-def _write_form(sample: pa.Table, path: Path) -> None:
-    """The review sample as a form: fill in `label` and pass the file as reviews."""
-    import pyarrow as pa
-    import pyarrow.csv
-
-    empty = pa.array([""] * sample.num_rows)
-    pyarrow.csv.write_csv(sample.select(["item", "probability"]).add_column(1, "label", empty), path)
+def _cell(value: Any) -> str:
+    """What a spreadsheet shows of an item; a leading sign that would make it a formula is disarmed."""
+    if isinstance(value, np.ndarray | bytes) or hasattr(value, "getbuffer"):
+        return "(image)"
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict) else str(value)
+    return ("'" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else "") + text[:1000]
 
 
 def _distributions(p: np.ndarray, space: LabelSpace, top: int = 5) -> pa.Array:

@@ -6,21 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.auditing._answers import Answers, read_answers
-from labelwright.auditing._inputs import Inputs, read_inputs
+from labelwright.auditing._answers import Answers, read_answers, reviewed_error_prob
+from labelwright.auditing._inputs import Inputs, look_at_predictions, read_inputs
 from labelwright.auditing._multi import audit_multi
 from labelwright.auditing._sources import Sources, gather
 from labelwright.auditing.confident import confident_joint
 from labelwright.auditing.duplicates import label_conflicts, near_duplicates
-from labelwright.auditing.error_model import error_model, recalibrate
+from labelwright.auditing.error_model import error_model
 from labelwright.auditing.estimate import ErrorRate, estimate_from_reviews, estimate_without_reviews
 from labelwright.auditing.flags import flags
 from labelwright.auditing.kinds import tell_apart
 from labelwright.auditing.overlap import class_overlap
 from labelwright.auditing.result import Audit, transition
 from labelwright.auditing.review import review_design
-from labelwright.errors import OptionError, check_option
+from labelwright.errors import OptionError, check_option, check_whole
 from labelwright.labels import HardLabels, LabelSpace
+
+COPY = 1e-6  # neighbours nearer than this are copies
 
 
 def audit(
@@ -51,9 +53,11 @@ def audit(
         labels: N labels, integers or strings, in any column type (list, NumPy, pandas, polars, pyarrow, HF); missing ones are
             None or NaN. With `multi`, N sets of labels, or a dense or SciPy sparse (N, K) table of 1, 0, -1 (unknown).
         pred_probs: (N, K) out-of-sample class probabilities; with `multi` one probability per class. Never in-sample.
-        features: what the items look like: vectors (N, D) dense or sparse, N texts, a data frame, image paths or arrays.
-            Without pred_probs they are predicted out of fold from these. At least one of the two is needed.
-        space: the classes, their order and structure; default: those that occur, sorted.
+        features: what the items look like: vectors (N, D) dense or sparse, N texts, a data frame, or images.
+            Without pred_probs they are predicted out of fold from these. At least one of the two is needed. Image files are
+            `pathlib.Path` objects; strings are texts.
+        space: the classes, their order and structure (LabelSpace, or a list of names); default: those that occur, sorted.
+            Named columns of pred_probs are matched to the classes by name.
         reviews: answers for items that `review_sample` drew: a table (item, label, probability). label is the accepted
             class, several joined by "|", "none of these" or "can't tell"; rows without an answer are left out.
         items: N distinct keys; default: positions.
@@ -82,6 +86,9 @@ def audit(
     [3, 70]
     """
     check_option("rank_by", rank_by, ("error", "cost"))
+    check_whole("random_state", random_state, 0)
+    check_whole("n_folds", n_folds, 2)
+    check_whole("n_neighbours", n_neighbours, 1)
     goals = {
         name: goal
         for name, goal in (("budget", budget), ("precision", precision), ("recall", recall))
@@ -98,6 +105,8 @@ def audit(
         inputs, features, groups=groups, estimator=estimator, n_neighbours=n_neighbours, n_folds=n_folds,
         random_state=random_state, dynamics=dynamics, progress=progress or _silent,
     )  # fmt: skip
+    if sources.pred_probs is not None:
+        look_at_predictions(inputs, sources.pred_probs)
     settings = {
         "n_neighbours": n_neighbours, "n_folds": n_folds, "level": level, "random_state": random_state,
         "rank_by": rank_by, "multi": multi, "goal": goals or "expected F1", **sources.described,
@@ -117,7 +126,7 @@ def _audit_single(
     labels = inputs.labels
     assert isinstance(labels, HardLabels)
     given, k = labels.ids, len(labels.space)
-    model = error_model(given, sources.pred_probs, neighbours=sources.neighbours, n_classes=k)
+    model = error_model(given, sources.pred_probs, neighbours=without_copies(sources.neighbours), n_classes=k)
     prior, dist = model.error_prob, model.label_dist
     seen = dist if sources.pred_probs is None else sources.pred_probs
     joint = confident_joint(given, seen)
@@ -125,13 +134,14 @@ def _audit_single(
     reviewed = np.zeros(len(given), dtype=bool)
     if reviews is not None:
         answers = read_answers(reviews, inputs.items, labels)
-        error_prob = recalibrate(
-            prior, answers.index, (answers.wrong_low + answers.wrong_high) / 2, answers.probability
-        )
+        error_prob = reviewed_error_prob(prior, answers)
         dist = _with_answers(dist, given, prior, error_prob, answers)
         reviewed[answers.index] = True
     is_issue = flags(error_prob, goals)
     kinds = tell_apart(given, dist, sources.pred_probs, sources.neighbours, is_issue)
+    kind = np.where(labels.known, kinds.kind, "unlabelled")
+    if answers is not None:
+        kind = _answered_kinds(kind, is_issue, answers)
     rate = _rate(prior, given, k, answers, seen, level)
     return Audit(
         items=inputs.items,
@@ -140,7 +150,7 @@ def _audit_single(
         prior_error_prob=prior,
         label_dist=dist,
         is_issue=is_issue,
-        kind=np.where(labels.known, kinds.kind, "unlabelled"),
+        kind=kind,
         ambiguity=kinds.ambiguity,
         novelty=kinds.novelty,
         error_rate=rate,
@@ -155,6 +165,24 @@ def _audit_single(
         notes=inputs.notes,
         settings=settings,
     )
+
+
+def without_copies(neighbours: Any) -> Any:
+    """The neighbours, exact copies abstaining: a copy's label was often copied with it and is no second opinion (card 39)."""
+    if neighbours is None:
+        return None
+    index, similarity = neighbours
+    return index, np.where(similarity >= 1 - COPY, 0, similarity)
+
+
+def _answered_kinds(kind: np.ndarray, is_issue: np.ndarray, answers: Answers) -> np.ndarray:
+    """What the reviewers said of a flagged item goes before what the scores say."""
+    accepted = answers.accepted.sum(1)
+    told = is_issue[answers.index] & (answers.wrong_low == answers.wrong_high)
+    said = np.where(accepted == 0, "novel", np.where(accepted == 1, "error", "ambiguous"))
+    out = kind.astype("<U10")
+    out[answers.index[told]] = said[told]
+    return out
 
 
 def _rate(

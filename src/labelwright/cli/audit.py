@@ -33,8 +33,8 @@ def audit(
     hierarchy: Path | None = typer.Option(None, help="Class tree (JSON child -> parent, or CSV child,parent)."),
     split: str | None = typer.Option(None, help="Which part of a data set with several."),
     out: Path | None = typer.Option(None, help="Label repository to write; default: NAME.labels here."),
-    seed: int = typer.Option(0, help="Seed of folds and of the review order."),
-    review_size: int = typer.Option(200, help="Items in the review sample."),
+    seed: int = typer.Option(0, min=0, help="Seed of folds and of the review order."),
+    review_size: int = typer.Option(200, min=1, help="Items in the review sample."),
     as_json: bool = typer.Option(False, "--json", help="Last line of stdout: one JSON object with every figure."),
 ) -> None:
     """How many labels are wrong, which to look at, and what they are likelier to be."""
@@ -57,7 +57,10 @@ def audit(
 
 
 def _explain(columns: Any) -> None:
+    content = columns.text or columns.image or columns.features
     for sentence in columns.explanation:
+        if sentence.startswith("tabular:") and content:
+            continue  # read only where there is nothing better
         say.print(f"[dim]{say.plain(sentence)}[/]")
 
 
@@ -111,6 +114,6 @@ def _next_steps(found: FileAudit, *, reviewed: bool) -> None:
     )
     if not reviewed:
         say.print(
-            f"next: answer [bold]{folder}/review_sample.parquet[/] (add a column `label` with the right class) and run this "
-            "again with --reviews FILE: the count then rests on your answers"
+            f"next: fill in the column `label` of [bold]{folder}/review_sample.csv[/] and run this again with --reviews FILE: "
+            "the count then rests on your answers"
         )

@@ -19,7 +19,7 @@ N_REVIEW = 100
 
 def demo(
     out: Path = typer.Option(Path("digits.labels"), help="Label repository to write."),
-    seed: int = typer.Option(0, help="Seed of the corruption, the folds and the review."),
+    seed: int = typer.Option(0, min=0, help="Seed of the corruption, the folds and the review."),
     as_json: bool = typer.Option(False, "--json", help="Last line of stdout: one JSON object with every figure."),
 ) -> None:
     """Plant errors in bundled data, find them, review a sample, mend the labels, and see what that is worth."""

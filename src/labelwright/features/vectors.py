@@ -25,6 +25,10 @@ def check_features(x: Any, *, name: str = "x") -> Any:
     Raises:
         DataError: not a numeric matrix, or rows with NaN or infinite values (their numbers are shown).
     """
+    if len(np.shape(x)) == 2 and np.shape(x)[1] == 0:
+        raise DataError(
+            found=f"`{name}` without any column", expected="at least one feature", fix="pass (N, D) with D > 0"
+        )
     if hasattr(x, "tocsr"):
         x = x.tocsr()
         x = x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
@@ -81,6 +85,8 @@ def text_vectors(texts: Sequence[Any], *, max_features: int = 32_768, char_budge
     if not any(clean):
         return csr_matrix((len(clean), 1), dtype=np.float32)
     blocks = [words.transform(clean), chars.transform(text[:limit] for text in clean)]
+    if not any(b.nnz for b in blocks):  # nothing but blanks
+        return csr_matrix((len(clean), 1), dtype=np.float32)
     return csr_matrix(_unit_rows(hstack([_tf_idf(b, max_features // 2) for b in blocks if b.nnz], format="csr")))
 
 
@@ -101,6 +107,8 @@ def reduced(x: Any, *, dim: int = 128, random_state: int = 0) -> np.ndarray:
 
     if x.nnz == 0:
         return np.zeros((x.shape[0], 1), np.float32)
+    if x.shape[1] == 1:
+        return np.asarray(x.toarray(), np.float32)
     with one_blas_thread():
         svd = TruncatedSVD(min(dim, *x.shape), n_iter=2, random_state=random_state)
         return np.asarray(svd.fit_transform(x), np.float32)

@@ -33,6 +33,10 @@ def as_arrow(table: Any) -> pa.Table:
         import narwhals.stable.v1 as nw
 
         return nw.from_native(table, eager_only=True).to_arrow()
+    except nw.exceptions.DuplicateError:
+        raise DataError(
+            found="a table with two columns of the same name", expected="distinct names", fix="rename one of them"
+        ) from None
     except TypeError:
         raise DataError(
             found=f"a {type(table).__name__}",

@@ -70,7 +70,9 @@ def _check_rows(p: np.ndarray, start: int, n: int) -> None:
         found=f"{int(bad.sum())} of {len(p)} rows of pred_probs that are no distribution; first is row {start + i} "
         f"(sum {total[i]:.4g}, min {low[i]:.3g}, max {high[i]:.3g})",
         expected=f"values in [0, 1] and rows that sum to 1 within {tol:g}",
-        fix="these look like logits: pass scipy.special.softmax(logits, axis=1)"
+        fix="these are percentages: pass pred_probs / 100"
+        if low.min() >= 0 and bool((np.abs(total - 100) < 1).all())
+        else "these look like logits: pass scipy.special.softmax(logits, axis=1)"
         if logits
         else "pass pred_probs / pred_probs.sum(1, keepdims=True), or for independent labels use multi=True",
     )

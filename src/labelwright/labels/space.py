@@ -72,7 +72,8 @@ class LabelSpace:
     # -- names and ids -------------------------------------------------------------------------------------------
     @classmethod
     def from_labels(cls, labels: Any, **structure: Any) -> LabelSpace:
-        """The classes that occur in `labels`, sorted: numbers by value, names by alphabet; missing entries ignored.
+        """The classes that occur in `labels`, sorted: numbers by value (also "2" before "10"), other names by alphabet;
+        missing entries ignored.
 
         >>> LabelSpace.from_labels(["dog", "cat", None, "dog"]).classes
         ('cat', 'dog')
@@ -85,7 +86,10 @@ class LabelSpace:
                 expected="at least one item with a class",
                 fix="check the label column, or pass space=LabelSpace([...]) with the classes",
             )
-        return cls(found.tolist(), **structure)
+        names = found.tolist()
+        if all(isinstance(n, str) and n.isdecimal() for n in names):
+            names.sort(key=lambda n: (int(n), n))
+        return cls(names, **structure)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -218,7 +222,14 @@ def clean_labels(labels: Any) -> tuple[np.ndarray, np.ndarray]:
         labels = labels.to_pylist()
     elif hasattr(labels, "to_numpy") and not isinstance(labels, np.ndarray):  # pandas, polars
         labels = labels.to_numpy()
-    array = labels if isinstance(labels, np.ndarray) else _as_array(list(labels))
+    try:
+        array = labels if isinstance(labels, np.ndarray) else _as_array(list(labels))
+    except TypeError:
+        raise LabelError(
+            found=f"labels of type {type(labels).__name__}",
+            expected="one label per item",
+            fix="pass a list or a column",
+        ) from None
     mask = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else np.zeros(array.shape, dtype=bool)
     array = np.asarray(array)
     if array.ndim != 1:
@@ -226,6 +237,10 @@ def clean_labels(labels: Any) -> tuple[np.ndarray, np.ndarray]:
             found=f"labels of shape {array.shape}",
             expected="one label per item, shape (N,)",
             fix="for distributions use SoftLabels.from_dense, for sets of classes MultiLabels.from_dense",
+        )
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise LabelError(
+            found=f"label {array.max()}", expected="integers of 64 bits with a sign", fix="pass str labels"
         )
     if array.dtype.kind in "iu":
         return array.astype(np.int64, copy=False), ~mask
@@ -256,6 +271,8 @@ def _objects(array: np.ndarray, known: np.ndarray) -> np.ndarray:
     entries = [_name(v) for v in array[known]]
     numbers = [isinstance(v, int) for v in entries]
     if entries and all(numbers):
+        if max(map(abs, entries)) > np.iinfo(np.int64).max:  # type: ignore[arg-type]
+            raise LabelError(found="a label of more than 64 bits", expected="smaller integers", fix="pass str labels")
         out = np.zeros(len(array), dtype=np.int64)
     elif not any(numbers):
         out = np.full(len(array), "", dtype=f"U{max((len(str(v)) for v in entries), default=1) or 1}")

@@ -146,10 +146,18 @@ def _digests(table: pa.Table, files: Mapping[str, Path]) -> list[str]:
 def _file_digest(path: str | None, root: Path) -> bytes:
     if path is None:
         return b""
-    whole = (root / path).resolve()
-    if not whole.is_relative_to(root.resolve()) or not whole.is_file():
+    whole = (root / path[:4096]).resolve()
+    if not whole.is_relative_to(root.resolve()):
         raise DataError(
-            found=f"no file {path!r} in {root}", expected="paths of files in that folder", fix="check the image root"
+            found=f"{path!r}, which leads out of {root}",
+            expected="paths of files in that folder",
+            fix="copy the files into the folder of the data",
+        )
+    if len(path) > 4096 or not whole.is_file():
+        raise DataError(
+            found=f"no file {path[:80]!r} in {root}",
+            expected="paths of files in that folder",
+            fix="check the image root",
         )
     with whole.open("rb") as f:
         return b"f" + hashlib.file_digest(f, _blake2b).digest()

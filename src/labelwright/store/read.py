@@ -118,7 +118,8 @@ def read_reviews(path: str | os.PathLike[str]) -> pa.Table:
     columns are not returned. One item may stand there several times (several reviewers).
 
     Args:
-        path: the file; `probability` is each item's chance of having been drawn for review, in (0, 1].
+        path: the file; `probability` is each item's chance of having been drawn for review, in (0, 1]; empty
+            where somebody chose the item by hand.
 
     Raises:
         ColumnError: `item` or `label` is not there.
@@ -134,7 +135,7 @@ def read_reviews(path: str | os.PathLike[str]) -> pa.Table:
             raise ColumnError(
                 found=f"no column {name!r} in {Path(path).name}",
                 expected=f"columns item and label; there are {', '.join(map(repr, close[:8]))}",
-                fix=f"rename {close[0]!r} to {name!r} if that is what it holds",
+                fix=f"add a column {name!r}: the item's key, or the reviewer's answer",
             )
     wanted = [n for n in ("item", "label", "probability", "reviewer", "comment") if n in table.column_names]
     table = table.select(wanted)
@@ -167,7 +168,8 @@ def _check_reviews(table: pa.Table) -> None:
         column = table["probability"]
         numeric = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
         values = column.to_numpy().astype(float) if numeric else np.full(table.num_rows, np.nan)
-        wrong = np.flatnonzero(~((values > 0) & (values <= 1)))
+        unknown = pc.is_null(column).to_numpy() | (np.isnan(values) if numeric else False)  # chosen by hand
+        wrong = np.flatnonzero(~((values > 0) & (values <= 1)) & ~unknown)
         if len(wrong):
             raise DataError(
                 found=f"{len(wrong)} values of 'probability' that are none; {rows(wrong)} ({column[int(wrong[0])]})",
