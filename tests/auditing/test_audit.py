@@ -142,6 +142,28 @@ def test_not_being_able_to_tell_raises_no_suspicion():
     assert done.error_rate.high > audit.error_rate.estimate
 
 
+def test_probabilities_that_cannot_be_are_noted():
+    labels, p, truth = planted()
+    said = answers(lw.audit(labels, p), truth, 50) | {"probability": [1.0] * 50}
+    with pytest.warns(lw.errors.LabelwrightWarning, match="stand for 50 items"):
+        lw.audit(labels, p, reviews=said)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"precision": "a"}, {"level": "x"}, {"recall": 1.5}, {"random_state": -1}, {"random_state": 1.5}, {"n_folds": 1}],
+)
+def test_options_are_checked(option):
+    labels, p, _ = planted(n=60)
+    with pytest.raises(OptionError, match="Fix: pass"):
+        lw.audit(labels, p, **option)
+
+
+def test_labels_may_come_from_a_generator():
+    labels, p, _ = planted(n=60)
+    assert len(lw.audit((v for v in labels), p).items) == 60
+
+
 def test_sure_labels_and_ignorant_models():
     truth = planted()[2]
     sure = np.eye(3)[truth] * 0.98 + 0.02 / 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,8 @@ def read_inputs(labels: Any, pred_probs: Any, *, space: Any, items: Any, multi: 
     """Read and check labels, pred_probs and item keys; the errors are those of the bad-input table in the docs."""
     matrix, names = (None, None) if pred_probs is None else matrix_and_names(pred_probs)
     space = _space(space)
+    if isinstance(labels, Iterator):
+        labels = list(labels)
     given = _multi(labels, space) if multi else _hard(labels, space, None if matrix is None else matrix.shape[1], names)
     n, k = len(given), len(given.space)
     if n == 0:
@@ -180,6 +183,9 @@ def _look_at_labels(inputs: Inputs, given: HardLabels) -> None:
         inputs.notes.append(f"{int((~given.known).sum())} items have no label; they are predicted but never flagged")
     if -1 in names and min(c for c in names if isinstance(c, int)) == -1:
         inputs.note("label -1 is taken for a class; if it stands for a missing label, pass None")
+    joined = np.mean(["|" in str(name) for name in names])
+    if joined > 0.3:
+        inputs.note(f"{joined:.0%} of the classes hold a '|': if items have several labels, pass multi=True (--multi)")
     for few, what in ((counts == 0, "no given label"), ((counts > 0) & (counts < 5), "fewer than 5 given labels")):
         if few.any():
             listed = ", ".join(repr(names[c]) for c in np.flatnonzero(few)[:5])

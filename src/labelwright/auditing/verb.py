@@ -86,6 +86,9 @@ def audit(
     [3, 70]
     """
     check_option("rank_by", rank_by, ("error", "cost"))
+    for name, share in (("precision", precision), ("recall", recall), ("level", level)):
+        if share is not None and not isinstance(share, int | float | np.number):
+            raise OptionError(found=f"{name}={share!r}", expected="a fraction between 0 and 1", fix=f"pass {name}=0.9")
     check_whole("random_state", random_state, 0)
     check_whole("n_folds", n_folds, 2)
     check_whole("n_neighbours", n_neighbours, 1)
@@ -137,6 +140,7 @@ def _audit_single(
         error_prob = reviewed_error_prob(prior, answers)
         dist = _with_answers(dist, given, prior, error_prob, answers)
         reviewed[answers.index] = True
+        _look_at_probabilities(inputs, answers)
     is_issue = flags(error_prob, goals)
     kinds = tell_apart(given, dist, sources.pred_probs, sources.neighbours, is_issue)
     kind = np.where(labels.known, kinds.kind, "unlabelled")
@@ -173,6 +177,18 @@ def without_copies(neighbours: Any) -> Any:
         return None
     index, similarity = neighbours
     return index, np.where(similarity >= 1 - COPY, 0, similarity)
+
+
+def _look_at_probabilities(inputs: Inputs, answers: Answers) -> None:
+    """Warn where the recorded probabilities cannot be those of a sample of this data."""
+    drawn = answers.probability[~np.isnan(answers.probability)]
+    labelled = int(inputs.labels.known.sum()) if isinstance(inputs.labels, HardLabels) else len(inputs.labels)
+    stands = float((1 / drawn).sum())
+    if len(drawn) and not 0.1 < stands / labelled < 3:
+        inputs.note(
+            f"the reviewed items stand for {stands:,.0f} items by their inclusion probabilities, but {labelled:,} have a label: "
+            "keep the column `probability` that review_sample wrote"
+        )
 
 
 def _answered_kinds(kind: np.ndarray, is_issue: np.ndarray, answers: Answers) -> np.ndarray:

@@ -26,7 +26,7 @@ def item_vectors(features: Any, *, random_state: int = 0, progress: Progress | N
     """The matrices of any description of the items.
 
     features: a numeric matrix (N, D), dense or SciPy sparse (used as vectors); N strings (texts); a data frame or a dict of
-        columns (a table); N paths (`pathlib.Path`), or uint8 arrays (H, W[, 3]) (images).
+        columns (a table); N paths (`pathlib.Path`), open files, or uint8 arrays (H, W[, 3]) (images).
 
     Raises:
         DataError: nothing of the kind, NaN or infinite values.
@@ -55,7 +55,7 @@ def _kind(features: Any) -> str:
     first = next((v for v in _as_list(features) if v is not None), None)
     if isinstance(first, str):
         return "text"
-    if isinstance(first, Path) or (isinstance(first, np.ndarray) and first.dtype == np.uint8):
+    if isinstance(first, Path) or hasattr(first, "read") or (isinstance(first, np.ndarray) and first.dtype == np.uint8):
         return "image"
     raise DataError(
         found=f"features of type {type(features).__name__}, entries {type(first).__name__}",
