@@ -22,7 +22,7 @@ import numpy as np
 CHUNK_CELLS = 1 << 16  # rows per chunk x classes: a chunk stays in the processor's cache
 PROB_FLOOR = 1e-30  # an exact zero of a model is no proof, but small probabilities keep their order
 VOTE_POWER = 2.0  # of the similarity: half as alike, a quarter of a vote
-VOTE_PRIOR = 2.0  # neighbours' worth of the label shares added to every vote
+VOTE_PRIOR = 1.0  # neighbours' worth of the label shares added to every vote
 WEIGHT_PRIOR = 10.0  # items' worth of information that holds every weight near 1 / n_sources
 # The same for the class biases, near 0: constant, and per labelled item, as a flaw of the model moves them however many
 BIAS_PRIOR = (1.0, 0.01)
