@@ -86,7 +86,7 @@ def test_votes_weigh_the_square_of_their_similarity_and_unlabelled_ones_abstain(
     labels, shares = np.array([0, 1, 0, -1]), np.array([0.25, 0.75])
     neighbours = np.array([[1, 2, 3]]), np.array([[1.0, 0.5, 1.0]])
     vote = _stacking.vote_evidence(labels, neighbours, shares, np.array([0]))
-    np.testing.assert_allclose(np.exp(vote), [[0.75 / 3.25, 2.5 / 3.25]])
+    np.testing.assert_allclose(np.exp(vote), [[0.5 / 2.25, 1.75 / 2.25]])
 
 
 def test_posterior_equals_a_naive_loop():
