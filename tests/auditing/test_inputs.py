@@ -90,6 +90,9 @@ def test_warnings_say_what_to_know():
         look_at_predictions(read(pred_probs=flat), flat)
     assert "no item is predicted as 1, 2" in str(told[0].message)
     assert "no more than always answering the commonest class" in str(told[1].message)
+    weak = np.where(np.arange(30)[:, None] < 16, P, P[:, [1, 2, 0]])
+    with pytest.warns(LabelwrightWarning, match="agree with only 53% of the labels"):
+        look_at_predictions(read(pred_probs=weak), weak)
     with pytest.warns(LabelwrightWarning, match="label -1 is taken for a class"):
         read(np.where(Y == 2, -1, Y), None)
     with pytest.warns(LabelwrightWarning, match="fewer than 5 given labels .2"):

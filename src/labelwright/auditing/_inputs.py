@@ -17,6 +17,10 @@ IN_SAMPLE_ACCURACY = 0.999
 """Above this agreement with the given labels, probabilities were almost surely made from those very labels."""
 
 
+WEAK_ACCURACY = 0.7
+"""Below this agreement the user is told that the model, not the labels, may be at fault."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """items: (N,) keys; labels: HardLabels or MultiLabels; pred_probs: (N, K) or None; notes: what the user should know."""
@@ -215,4 +219,9 @@ def look_at_predictions(inputs: Inputs, pred_probs: np.ndarray) -> None:
             f"the predictions agree with {agreement:.0%} of the labels, no more than always answering the commonest class "
             f"({commonest:.0%}): they know nothing about the labels, or their columns are in another order than the classes. "
             "Do not trust the count or the flags"
+        )
+    elif agreement < WEAK_ACCURACY:
+        inputs.note(
+            f"the predictions agree with only {agreement:.0%} of the labels. Under so weak a model most disagreements may be its "
+            "own mistakes: let a review decide, and take the flags as an order to look in, not as errors"
         )
