@@ -9,7 +9,8 @@ survive it.
 
 Columns: rate = true share of wrong labels; error = median |estimate / rate - 1|; cover = share of draws whose 90 %
 interval holds the rate; width = mean width; oracle = width of the same strata with Neyman allocation at their TRUE
-wrong rates and a normal interval; srs = mean Clopper-Pearson width of a simple random sample of the same size; class =
+wrong rates and a normal interval (0 where a stratum is pure); same (in the JSON) = mean width of our interval for that
+allocation; srs = mean Clopper-Pearson width of a simple random sample of the same size; class =
 cover of the per-class intervals.
 """
 
@@ -77,8 +78,8 @@ def planted() -> Iterator[Case]:
 
 
 # ------------------------------------------------------------------------------------------------------ the references
-def oracle_width(stratum: np.ndarray, wrong: np.ndarray, n: int) -> float:
-    """Width of a normal interval had the true wrong rates steered n reviews, no stratum beyond its size."""
+def oracle_allocation(stratum: np.ndarray, wrong: np.ndarray, n: int) -> np.ndarray:
+    """(H,) reviews per stratum had the true wrong rates steered them (Neyman), no stratum beyond its size."""
     size = np.bincount(stratum).astype(float)
     rate = np.bincount(stratum, wrong) / size
     spread = size * np.sqrt(rate * (1 - rate))
@@ -89,9 +90,36 @@ def oracle_width(stratum: np.ndarray, wrong: np.ndarray, n: int) -> float:
         if not over.any():
             break
         take[over], full = size[over], full | over
+    return take
+
+
+def oracle_width(stratum: np.ndarray, wrong: np.ndarray, n: int) -> float:
+    """Width of a normal interval for the oracle's allocation: 0 where it knows that every stratum is pure."""
+    size = np.bincount(stratum).astype(float)
+    rate = np.bincount(stratum, wrong) / size
+    spread, take = size * np.sqrt(rate * (1 - rate)), oracle_allocation(stratum, wrong, n)
     some = take > 0
     variance = (spread[some] / size.sum()) ** 2 / take[some] * np.maximum(1 - take[some] / size[some], 0)
     return float(2 * 1.645 * np.sqrt(variance.sum()))
+
+
+def same_interval_width(case: Case, suspicion: np.ndarray, n: int, draws: int) -> float:
+    """Mean width of our own interval for the oracle's allocation, at least one review per stratum: what perfect steering
+    would gain an estimator that, like ours, does not know the rates when it draws its interval."""
+    design, n_classes = review_design(suspicion), case.pred_probs.shape[1]
+    take = np.maximum(np.floor(oracle_allocation(design.stratum, case.wrong, n)), 1).astype(int)
+    members = [np.flatnonzero(design.stratum == h) for h in range(len(design.size))]
+    widths = []
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        index = np.concatenate([rng.choice(m, t, replace=False) for m, t in zip(members, take)])
+        probability = (take / design.size)[design.stratum[index]]
+        wrong = case.wrong[index]
+        rate = estimate_from_reviews(
+            suspicion, case.labels, n_classes, index, wrong, wrong, probability, design=design, level=LEVEL
+        )
+        widths.append(rate.high - rate.low)
+    return float(np.mean(widths))
 
 
 def srs_width(wrong: np.ndarray, n: int, draws: int) -> float:
@@ -129,6 +157,7 @@ def simulate(case: Case, suspicion: np.ndarray, n: int, draws: int) -> dict[str,
         "cover": float(((low <= truth + 1e-9) & (truth <= high + 1e-9)).mean()),
         "width": float((high - low).mean()),
         "oracle": oracle_width(design.stratum, case.wrong, min(n, len(case.wrong))),
+        "same": same_interval_width(case, suspicion, min(n, len(case.wrong)), max(draws // 5, 20)),
         "srs": srs_width(case.wrong, n, 1000),
         "class": float(np.mean(held)),
         "bias": float(estimate.mean() / truth - 1),

@@ -54,14 +54,15 @@ def sources(rows: list[dict[str, Any]]) -> str:
 def counts(rows: list[dict[str, Any]]) -> str:
     """Error, coverage and width of the count."""
     out = [
-        "| case | true rate | median error | coverage of the 90 % interval | mean width | ÷ oracle "
-        "| Clopper-Pearson, simple random sample |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| case | true rate | median error | coverage of the 90 % interval | mean width | ÷ oracle, normal interval "
+        "| ÷ oracle, our interval | Clopper-Pearson, simple random sample |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for r in rows:
         ratio = f"{r['width'] / r['oracle']:.2f}" if r["oracle"] > 1e-4 else "oracle is 0" if r["width"] > 0 else "–"
+        same = f"{r['width'] / r['same']:.2f}" if r["same"] > 1e-4 else "–"
         out.append(
-            f"| {r['case']} | {r['rate']:.3f} | {r['error']:.3f} | {r['cover']:.3f} | {r['width']:.4f} | {ratio} "
+            f"| {r['case']} | {r['rate']:.3f} | {r['error']:.3f} | {r['cover']:.3f} | {r['width']:.4f} | {ratio} | {same} "
             f"| {r['srs']:.4f} |"
         )
     return "\n".join(out) + "\n"
