@@ -25,7 +25,7 @@ from labelwright.auditing.flags import expected_f1_cut
 from labelwright.auditing.review import review_design
 from labelwright.features import item_vectors, nearest_neighbours
 
-N_REVIEWS, N_DRAWS, N_NEIGHBOURS = 200, 20, 20
+N_REVIEWS, N_DRAWS, N_NEIGHBOURS = 200, 60, 20
 
 PEER = """
 import sys, numpy as np
@@ -193,7 +193,8 @@ def ours(case: Case) -> dict[str, float]:
     reviewed = []
     for draw in range(N_DRAWS):
         items, probability = review_design(p, seed=draw).sample(N_REVIEWS)
-        reviewed.append(recalibrate(p, items, truth[items], probability))
+        disagrees = case.pred_probs.argmax(1) != case.labels
+        reviewed.append(recalibrate(p, items, truth[items], probability, disagrees=disagrees))
     alone = {}
     if case.neighbours is not None:
         alone = {

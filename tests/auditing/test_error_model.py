@@ -292,17 +292,17 @@ def test_reviews_answer_for_themselves_and_mend_the_count():
 def test_curve_is_the_penalised_optimum():
     rng = np.random.default_rng(1)
     logit = rng.normal(size=40)
-    terms = np.stack([np.ones(40), logit, np.tanh(2 * logit)], 1)
+    terms = np.stack([np.ones(40), logit, np.tanh(2 * logit), np.where(rng.random(40) < 0.5, 0.5, -0.5)], 1)
     answer, weight = (rng.random(40) < 0.4).astype(float), rng.uniform(0.5, 2, 40)
 
     def loss(curve):  # naive: minus the log-posterior, term by term
-        total = sum((c - m) ** 2 / (2 * s**2) for c, m, s in zip(curve, (0, 1, 0), CURVE_PRIOR, strict=True))
+        total = sum((c - m) ** 2 / (2 * s**2) for c, m, s in zip(curve, (0, 1, 0, 0), CURVE_PRIOR, strict=True))
         for x, y, w in zip(terms, answer, weight * 40 / weight.sum(), strict=True):
             total += w * (np.logaddexp(0, x @ curve) - y * (x @ curve))
         return total
 
     best = _fit_curve(terms, answer, weight)
-    for axis in np.eye(3):
+    for axis in np.eye(4):
         assert loss(best) < min(loss(best + 1e-3 * axis), loss(best - 1e-3 * axis))
 
 

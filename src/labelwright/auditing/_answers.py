@@ -85,10 +85,11 @@ def read_answers(reviews: Any, items: np.ndarray, labels: HardLabels | MultiLabe
     )
 
 
-def reviewed_error_prob(prior: np.ndarray, answers: Answers) -> np.ndarray:
+def reviewed_error_prob(prior: np.ndarray, answers: Answers, disagrees: np.ndarray) -> np.ndarray:
     """`recalibrate` with the clear answers; an item about which the reviewer could not tell keeps its own probability."""
     clear = answers.wrong_low == answers.wrong_high
-    return recalibrate(prior, answers.index[clear], answers.wrong_low[clear], answers.probability[clear])
+    answer, drawn = answers.wrong_low[clear], answers.probability[clear]
+    return recalibrate(prior, answers.index[clear], answer, drawn, disagrees=disagrees)
 
 
 def _outside(labels: HardLabels | MultiLabels, position: np.ndarray, sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

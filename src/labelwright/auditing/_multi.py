@@ -33,7 +33,7 @@ def audit_multi(
     reviewed = np.zeros(len(y), dtype=bool)
     if reviews is not None:
         answers = read_answers(reviews, inputs.items, labels)
-        error_prob = reviewed_error_prob(prior, answers)
+        error_prob = reviewed_error_prob(prior, answers, (((p >= 0.5) != (y == 1)) & (y >= 0)).any(1))
         told = answers.wrong_low == answers.wrong_high
         present[answers.index[told]] = answers.accepted[told]
         reviewed[answers.index] = True

@@ -41,7 +41,7 @@ SHARPNESS = 1.5
 AMBIGUITY = 0.4  # belief in reading 2 when the mistakes of reading 1 do not follow the resemblance of the classes
 UNTOLD = 1 / 3  # how far they follow it where nothing tells: two classes, or few mistakes
 LOGIT_FLOOR = 1e-12  # of an error probability whose log-odds are taken
-CURVE_PRIOR = np.array([1.0, 0.5, 1.0])  # how far a review may move a, b and c
+CURVE_PRIOR = np.array([1.0, 0.5, 0.5, 1.0])  # how far reviews may move a, b, c and d
 
 
 class ErrorModel(NamedTuple):
@@ -215,12 +215,18 @@ def _posterior(
 
 
 def recalibrate(
-    error_prob: np.ndarray, reviewed: np.ndarray, is_error: np.ndarray, probability: np.ndarray
+    error_prob: np.ndarray,
+    reviewed: np.ndarray,
+    is_error: np.ndarray,
+    probability: np.ndarray,
+    *,
+    disagrees: np.ndarray | None = None,
 ) -> np.ndarray:
-    """error_prob (N,) after a review: sigmoid(a + b l + c tanh(2 l)) of its log-odds l; reviewed items: their answer.
+    """error_prob (N,) after a review: sigmoid(a + b l + c tanh(2 l) + d v) of its log-odds l; reviewed items: their answer.
 
-    a and b shift and stretch, c bends the curve at even odds, where the two readings of `error_model` part. All three
-    are held near the identity (0, 1, 0) by a normal prior, so few reviews change little and none change nothing.
+    a and b shift and stretch, c bends the curve at even odds, where the two readings of `error_model` part; d hears the
+    model's own verdict v, 1/2 where its prediction is not the given label, else -1/2. All four are held near the
+    identity (0, 1, 0, 0) by a normal prior, so few reviews change little and none change nothing.
 
     Args:
         error_prob: (N,) from `error_model`; NaN stays NaN unless reviewed.
@@ -228,6 +234,7 @@ def recalibrate(
         probability: (R,) chance in (0, 1] with which each item was drawn; answers weigh 1 / probability, scaled to sum
             to their number, so that the curve fits the whole set even where its form does not. NaN: chosen by hand, so
             the answer is about that item only.
+        disagrees: (N,) bool, the prediction is not the given label; None leaves the verdict out.
 
     Raises: DataError when the three review arrays do not fit.
     Source: Platt 1999, with a prior; weights of Horvitz & Thompson 1952.
@@ -243,7 +250,8 @@ def recalibrate(
     _check_review(len(error_prob), reviewed, answer, drawn)
     p = np.clip(np.asarray(error_prob, np.float64), LOGIT_FLOOR, 1 - LOGIT_FLOOR)
     logit = np.log(p) - np.log1p(-p)
-    terms = np.stack([np.ones(len(logit)), logit, np.tanh(2 * logit)], 1)
+    verdict = np.zeros(len(logit)) if disagrees is None else np.where(disagrees, 0.5, -0.5)
+    terms = np.stack([np.ones(len(logit)), logit, np.tanh(2 * logit), verdict], 1)
     heard = np.isfinite(logit[reviewed]) & ~np.isnan(drawn)
     curve = _fit_curve(terms[reviewed][heard], answer[heard], 1 / drawn[heard])
     out = 1 / (1 + np.exp(-(terms @ curve)))
@@ -252,8 +260,8 @@ def recalibrate(
 
 
 def _fit_curve(terms: np.ndarray, answer: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(3,) coefficients by Newton's method; every step is cut to length 2, so the first ones can't run away."""
-    centre, precision = np.array([0.0, 1.0, 0.0]), np.diag(CURVE_PRIOR**-2)
+    """(4,) coefficients by Newton's method; every step is cut to length 2, so the first ones can't run away."""
+    centre, precision = np.array([0.0, 1.0, 0.0, 0.0]), np.diag(CURVE_PRIOR**-2)
     weight = weight * len(weight) / max(float(weight.sum()), 1e-300)
     curve = centre.copy()
     for _ in range(100):

@@ -137,7 +137,7 @@ def _audit_single(
     reviewed = np.zeros(len(given), dtype=bool)
     if reviews is not None:
         answers = read_answers(reviews, inputs.items, labels)
-        error_prob = reviewed_error_prob(prior, answers)
+        error_prob = reviewed_error_prob(prior, answers, seen.argmax(1) != given)
         dist = _with_answers(dist, given, prior, error_prob, answers)
         reviewed[answers.index] = True
         _look_at_probabilities(inputs, answers)
