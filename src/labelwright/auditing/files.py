@@ -121,13 +121,12 @@ def audit_file(
         space=json.loads(inputs.space.to_json()),
     )
     vectors = _vectors(table, columns, matrices["features"], root, seed, progress)
-    made = {}
+    made: dict[str, Any] = {}
     groups = None if columns.group is None else np.asarray(table[columns.group].to_pylist())
     if inputs.pred_probs is None and vectors is not None:
         p = _cached(repo, inputs, vectors, groups, columns, options, seed, progress)
-        made = {
-            "pred_probs": f"out of fold, {options.pop('n_folds', 5)} folds, {_name(options.pop('estimator', None))}"
-        }
+        n_folds, name = options.pop("n_folds", 5), _name(options.pop("estimator", None))
+        made = {"n_folds": n_folds, "pred_probs": f"out of fold, {n_folds} folds, {name}"}
     rank_by = options.pop("rank_by", "cost" if hierarchy is not None else "error")
     result = audit(
         inputs.labels, p, vectors, reviews=answers, items=keys, multi=columns.multi,

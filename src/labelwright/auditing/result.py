@@ -36,7 +36,7 @@ class Audit:
         For multi-labels both are (K, 2, 2) over absent, present.
     duplicates: table of near-duplicate items whose labels conflict.   overlap: table of class pairs that overlap.
     pred_probs, neighbours, dynamics: the evidence used, None where there was none.
-    features: what the items look like, kept for the report.   notes: what the user should know.
+    notes: what the user should know.
     settings: every option, default and seed.
     """
 
