@@ -62,7 +62,7 @@ def naive_sums(evidence, labels, weights, biases, transition):
 def test_em_sums_equal_a_naive_loop():
     labels, P, neighbours, _ = planted(80, 3)
     rows, shares = np.arange(80), np.full(3, 1 / 3)
-    evidence = [_stacking.model_evidence(P, rows), _stacking.vote_evidence(labels, neighbours, shares, rows)]
+    evidence = [_stacking.model_evidence(P, rows, _stacking.MISTAKEN), _stacking.vote_evidence(labels, neighbours, shares, rows)]
     T = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.05, 0.05, 0.9]])
     pool = _stacking.Pool(np.array([0.7, 1.3]), np.array([0.1, 0.0, -0.1]), T, [])
     got = _stacking.chunk_sums(evidence, labels, pool)
@@ -94,7 +94,7 @@ def test_posterior_equals_a_naive_loop():
     fit = error_model(labels, P, neighbours=neighbours)
     shares = (np.bincount(labels) + 1) / (len(labels) + 3)
     rows = np.arange(120)
-    evidence = [_stacking.model_evidence(P, rows), _stacking.vote_evidence(labels, neighbours, shares, rows)]
+    evidence = [_stacking.model_evidence(P, rows, _stacking.MISTAKEN), _stacking.vote_evidence(labels, neighbours, shares, rows)]
     pool = _stacking.fit_pool(lambda r: [e[r] for e in evidence], labels, shares)
     for i, s in enumerate(labels):
         z = np.array(
@@ -327,3 +327,11 @@ def test_errors_say_the_fix(error: type[Exception], fix: str, arguments: dict):
 def test_reviews_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match="one inclusion probability per reviewed item"):
         recalibrate(np.array([0.5]), np.array([0]), np.array([True]), np.array([0.0]))
+
+
+def test_a_model_among_other_sources_is_never_wholly_certain() -> None:
+    P = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3]])
+    log_p = _stacking.model_evidence(P, np.arange(2), 0.01)
+    assert log_p[0, 0] - log_p[0, 1] == pytest.approx(np.log((3 - 0.01 * 2) / 0.01))
+    np.testing.assert_allclose(np.exp(log_p).sum(1), 1)
+    np.testing.assert_array_equal(log_p[1].argsort(), P[1].argsort())

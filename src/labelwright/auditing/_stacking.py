@@ -21,6 +21,7 @@ import numpy as np
 
 CHUNK_CELLS = 1 << 16  # rows per chunk x classes: a chunk stays in the processor's cache
 PROB_FLOOR = 1e-30  # an exact zero of a model is no proof, but small probabilities keep their order
+MISTAKEN = 0.01  # chance that a model is wholly mistaken about an item, heard where other sources can contradict it
 VOTE_POWER = 2.0  # of the similarity: half as alike, a quarter of a vote
 VOTE_PRIOR = 1.0  # neighbours' worth of the label shares added to every vote
 WEIGHT_PRIOR = 10.0  # items' worth of information that holds every weight near 1 / n_sources
@@ -55,10 +56,12 @@ class Sums(NamedTuple):
         return Sums(*(a + b for a, b in pairs))
 
 
-def model_evidence(pred_probs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(rows, K) log probabilities, floored and renormalised."""
+def model_evidence(pred_probs: np.ndarray, rows: np.ndarray, mistaken: float = 0.0) -> np.ndarray:
+    """(rows, K) log probabilities, floored and renormalised; with `mistaken`, of their mixture with the uniform
+    distribution: no opinion then counts for more than log((K - mistaken (K - 1)) / mistaken), however sure it sounds."""
     p = np.maximum(pred_probs[rows].astype(np.float64), PROB_FLOOR)
-    return np.log(p / p.sum(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    return np.log((1 - mistaken) * p + mistaken / p.shape[1])
 
 
 def vote_evidence(

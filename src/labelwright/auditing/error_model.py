@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from labelwright.auditing._stacking import (
+    MISTAKEN,
     Evidence,
     Pool,
     chunks,
@@ -89,8 +90,10 @@ def error_model(
     shares = np.bincount(labels[labels >= 0], minlength=n_classes) + 1.0
     shares /= shares.sum()
 
+    mistaken = 0.0 if neighbours is None else MISTAKEN  # alone, a model keeps the order of its surest opinions
+
     def evidence(part: np.ndarray) -> list[np.ndarray]:
-        out = [] if pred_probs is None else [model_evidence(pred_probs, part)]
+        out = [] if pred_probs is None else [model_evidence(pred_probs, part, mistaken)]
         return out if neighbours is None else [*out, vote_evidence(labels, neighbours, shares, part)]
 
     pool = fit_pool(evidence, labels, shares)
