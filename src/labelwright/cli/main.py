@@ -11,6 +11,7 @@ import typer
 from labelwright import __version__
 from labelwright.cli import audit as _audit
 from labelwright.cli import demo as _demo
+from labelwright.cli import systems as _systems
 from labelwright.cli.console import say
 from labelwright.errors import LabelwrightError
 
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 app.command("audit")(_audit.audit)
 app.command("demo")(_demo.demo)
+app.command("systems")(_systems.systems)
+app.command("prove")(_systems.prove)
 
 
 @app.callback(invoke_without_command=True)

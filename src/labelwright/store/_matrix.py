@@ -67,6 +67,25 @@ def _from_npz(source: Path, name: str | None) -> np.ndarray:
         return np.asarray(arrays[names[0] if name is None else name])
 
 
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Every array of an .npz by name, numbers or text. Nothing is unpickled.
+
+    Raises:
+        DataError: not an .npz file, damaged, or holding objects.
+    """
+    source = existing(path)
+    with source.open("rb") as f:
+        seen = looks_like(f.read(64))
+    if not seen.startswith("a zip archive"):
+        raise DataError(
+            found=f"{source.name}, which holds {seen}",
+            expected="arrays written by numpy.savez",
+            fix="write them with numpy.savez(path, x=..., y=...)",
+        )
+    with parsing(source, "an array file"), _no_objects(source), np.load(source, allow_pickle=False) as arrays:
+        return {name: np.asarray(arrays[name]) for name in arrays.files}
+
+
 @contextmanager
 def _no_objects(path: Path) -> Iterator[None]:
     """NumPy refuses object arrays with a ValueError about pickle; say what that means for the user."""

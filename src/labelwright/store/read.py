@@ -18,7 +18,7 @@ from labelwright.store._images import read_image_folder
 from labelwright.store._jsonl import read_jsonl
 from labelwright.store._keys import fingerprint, item_keys
 from labelwright.store._kinds import TEXT_KINDS, existing, file_kind, looks_like, parsing
-from labelwright.store._matrix import read_matrix
+from labelwright.store._matrix import read_arrays, read_matrix
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +29,7 @@ __all__ = [
     "guess_columns",
     "item_keys",
     "label_lists",
+    "read_arrays",
     "read_items",
     "read_matrix",
     "read_reviews",
