@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwright.auditing.thresholds import ClassThresholds, class_thresholds
+from labelwright.errors import ProbabilityError
 from labelwright.stream.statistic import Statistic
 
 
@@ -71,3 +72,11 @@ def test_precision_is_that_of_float64_means_on_many_rows():
     own = rng.random(300_000)
     p = np.stack([own, 1 - own], axis=1)
     assert class_thresholds(np.zeros(len(own), int), p)[0] == pytest.approx(own.mean(), abs=1e-14)
+
+
+def test_nan_is_refused() -> None:
+    p = np.full((4, 2), 0.5)
+    p[2, 1] = np.nan
+    with pytest.raises(ProbabilityError, match="predict these rows again"):
+        class_thresholds(np.array([0, 1, 1, -1]), p)
+    assert class_thresholds(np.array([0, 1, 0, -1]), p)[1] == 0.5  # only the entry of the given label is read

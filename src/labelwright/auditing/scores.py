@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from labelwright.auditing.thresholds import class_thresholds, row_blocks
+from labelwright.auditing.thresholds import class_thresholds, refuse_nan, row_blocks
 from labelwright.errors import LabelError, OptionError, check_option
 
 _TEMPERATURES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 200.0)
@@ -58,6 +58,7 @@ def label_quality(
 
     Raises:
         OptionError: an unknown score, or `adjust` with "confidence_weighted_entropy".
+        ProbabilityError: NaN or infinite probabilities.
 
     Source: Northcutt et al. 2021; Kuan & Mueller 2022, "Model-agnostic label quality scoring".
 
@@ -84,6 +85,7 @@ def label_quality(
             p += shift
             p /= p.sum(1, keepdims=True)
         values = _SCORES[score](p, p[np.arange(len(p)), given], given)
+        refuse_nan(values)
         quality[block.start + seen] = np.clip(values, 0.0, 1.0)
     return quality
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from labelwright.errors import ProbabilityError
 from labelwright.stream.statistic import chunks
 
 ABSENT = 2.0  # threshold of a class that nobody was given: above every probability, so never confident
@@ -40,6 +41,7 @@ class ClassThresholds:
 
     def add(self, given: np.ndarray, own: np.ndarray) -> None:
         """Items by the class they were given, (n,) int without -1, and the probability of that class, (n,)."""
+        refuse_nan(own)
         scaled = own.astype(np.float64) * _SCALE
         high = np.rint(scaled)
         np.add.at(self.count, given, 1)
@@ -56,6 +58,17 @@ class ClassThresholds:
         return np.where(self.count > 0, np.maximum(mean, _FLOOR), ABSENT)
 
 
+def refuse_nan(values: np.ndarray) -> None:
+    """Raise `ProbabilityError` where a value made of probabilities is NaN or infinite."""
+    if not np.isfinite(values).all():
+        bad = np.flatnonzero(~np.isfinite(values))
+        raise ProbabilityError(
+            found=f"pred_probs with NaN or infinite entries in {len(bad)} labelled rows",
+            expected="finite probabilities",
+            fix="find them with np.flatnonzero(~np.isfinite(pred_probs).all(1)); predict these rows again or drop them",
+        )
+
+
 def class_thresholds(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
     """Mean predicted probability of each class over the items that were given it. One pass over N values.
 
@@ -65,6 +78,9 @@ def class_thresholds(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
 
     Returns:
         (K,) float64, at least 2e-6; 2 for a class that no item was given.
+
+    Raises:
+        ProbabilityError: NaN or infinite entries among those read.
 
     Source: Northcutt et al. 2021, "Confident Learning", eq. 2.
 

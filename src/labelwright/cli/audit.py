@@ -24,6 +24,11 @@ def audit(
     pred_probs: str | None = typer.Option(
         None, help="Column or prefix of out-of-sample probabilities, or a .npy file."
     ),
+    encoder: str | None = typer.Option(
+        None,
+        help="Model that turns texts or images into vectors: a folder, an .onnx file, an installed package, a hub name.",
+    ),
+    no_training: bool = typer.Option(False, "--no-training", help="Let the nearest neighbours alone speak."),
     multi: bool = typer.Option(False, "--multi", help="Items have several labels, as lists or joined by | ; or ,"),
     group: str | None = typer.Option(None, help="Column whose equal values stay on one side of a fold."),
     reviews: Path | None = typer.Option(None, help="Answers to a review sample: item, label, probability."),
@@ -45,7 +50,8 @@ def audit(
     with say.progress() as progress:
         found = audit_file(
             data, label=label, id=id, text=text, image=image, features=features, pred_probs=pred_probs, multi=multi,
-            group=group, reviews=reviews, hierarchy=hierarchy, split=split, out=out, seed=seed, review_size=review_size,
+            group=group, encoder=encoder, train=not no_training, reviews=reviews, hierarchy=hierarchy, split=split, out=out,
+            seed=seed, review_size=review_size,
             budget=budget, precision=precision, recall=recall, explain=_explain, progress=progress,
         )  # fmt: skip
     tell(found.audit)

@@ -29,7 +29,7 @@ def systems(
     if as_json:
         say.quiet_stdout()
     found = list(catalogue()) if query is None else search(query, limit=limit)
-    _table(found)
+    _list(found)
     if query is None:
         states = [s.state for s in found]
         say.print(", ".join(f"{states.count(state)} {state}" for state in COLOUR if state in states))
@@ -41,19 +41,12 @@ def systems(
         print(json.dumps([s.summary() for s in found], ensure_ascii=False))
 
 
-def _table(found: list[System]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("no", justify="right")
-    for name in ("name", "family", "state", "what you get"):
-        table.add_column(name, overflow="fold")
+def _list(found: list[System]) -> None:
+    """Two lines each; names with code stand out."""
     for s in found:
-        colour = COLOUR[s.state]
-        name = s.name if s.registered else f"[dim]{s.name}[/]"
-        table.add_row(str(s.number or ""), name, s.family[0], f"[{colour}]{s.state}[/]", say.plain(s.line))
-    if found:
-        say.print(table)
+        name = f"[bold]{s.name}[/]" if s.registered else s.name
+        say.print(f"{s.number or '':>3}  {name}  [dim]{', '.join(s.family)}[/]  [{COLOUR[s.state]}]{s.state}[/]")
+        say.print(f"     {say.plain(s.line)}")
 
 
 def prove(
@@ -132,24 +125,19 @@ def _print_format(system: System, proofs: tuple[Proof, ...]) -> None:
 
 
 def _print_proof(proof: dict[str, Any]) -> None:
-    from rich.table import Table
-
     say.print(f"\n[bold]{proof['name']}[/]: {say.plain(proof['question'])}")
     sense = "higher" if proof["higher_is_better"] else "lower"
     kind = "seeds" if proof["interval"] == "t" else "resamples of the items"
-    say.print(f"[dim]{proof['metric']}, {sense} is better, {proof['seeds']} {kind}[/]")
-    table = Table(box=None, pad_edge=False)
-    for column in ("data", "arm", "role", proof["metric"], "method − arm [95 %]", "CPU s", "MiB"):
-        table.add_column(column, justify="left" if column in ("data", "arm", "role") else "right")
+    say.print(f"[dim]{proof['metric']}, {sense} is better, {proof['seeds']} {kind}; difference: method minus arm[/]")
     for dataset in proof["datasets"]:
+        say.print(f"{say.plain(dataset['name'])}, {dataset['n']:,} items{'' if dataset['real'] else ', planted'}")
         differences = {d["arm"]: d for d in dataset["differences"]}
-        for i, arm in enumerate(dataset["arms"]):
-            told = dataset["name"] + ("" if dataset["real"] else " (planted)") if i == 0 else ""
-            table.add_row(
-                say.plain(told), say.plain(arm["name"]), arm["role"], f"{arm['mean']:.4f}",
-                _interval(differences.get(arm["name"])), f"{arm['cpu_seconds']:.2f}", f"{arm['peak_mib']:.0f}",
-            )  # fmt: skip
-    say.print(table)
+        for arm in dataset["arms"]:
+            difference = _interval(differences.get(arm["name"]))
+            say.print(
+                f"  {arm['role']:11s} {say.plain(arm['name']):34s} {arm['mean']:7.4f}  {difference:27s} "
+                f"[dim]{arm['cpu_seconds']:7.2f} s {arm['peak_mib']:5.0f} MiB[/]"
+            )
     for d in proof["differences"]:
         say.print(f"over all data: method − {say.plain(d['arm'])} ({d['role']}) {_interval(d)}")
     if proof["note"]:

@@ -5,6 +5,7 @@ from labelwright.systems.contract import Contract
 from labelwright.systems.data import data_folder, read_dataset
 from labelwright.systems.proof import Arm, Dataset, Proof, paired
 from labelwright.systems.runner import run_proofs, state
+from labelwright.systems.search import search
 
 __all__ = [
     "MEANING",
@@ -20,5 +21,6 @@ __all__ = [
     "read_dataset",
     "registered",
     "run_proofs",
+    "search",
     "state",
 ]

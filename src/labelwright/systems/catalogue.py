@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -106,7 +105,7 @@ def find(name: str | int) -> System:
     )
 
 
-def registered(system: System) -> Callable[..., Any] | Any:
+def registered(system: System) -> Any:
     """The module that registers the system's code: `PROOFS`, `PARTS`, perhaps `CONTRACTS`.
 
     Raises:

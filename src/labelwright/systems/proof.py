@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,11 +50,9 @@ class Dataset:
         return digest.hexdigest()
 
 
-class Run(Protocol):
-    """What an arm does: called with what `prepare` returned and with the seed; returns the metric, or several by name (the
-    proof's own metric among them)."""
-
-    def __call__(self, prepared: Any, seed: int) -> float | Mapping[str, float]: ...
+Run = Callable[[Any, int], float | Mapping[str, float]]
+"""What an arm does: called with what `prepare` returned and the seed; returns the metric, or several by name, the proof's own
+metric among them."""
 
 
 @dataclass(frozen=True)
