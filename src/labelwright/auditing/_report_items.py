@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labelwright.errors import DataError
+from labelwright.features.images import MOST_PIXELS
 
 TEXT, CELL, CELLS = 400, 100, 12  # characters of a text and of a cell, cells of a row
 THUMBNAIL = 96  # pixels of the longer side
@@ -103,6 +104,8 @@ def _thumbnail(source: Any) -> Look:
                 image = Image.fromarray(source.squeeze(2) if source.shape[2:] == (1,) else source)
             else:
                 image = Image.open(io.BytesIO(_bytes(source)) if not isinstance(source, Path) else source)
+                if image.width * image.height > MOST_PIXELS:  # refused before it is decoded
+                    raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
                 image.draft("RGB", (2 * THUMBNAIL, 2 * THUMBNAIL))
                 image = ImageOps.exif_transpose(image)
             tiny = max(image.size) <= _TINY

@@ -10,15 +10,20 @@ import numpy as np
 from labelwright.auditing._inputs import Inputs
 from labelwright.errors import DataError, OptionError
 from labelwright.labels import HardLabels, MultiLabels
+from labelwright.stream import chunks
+
+COPY = 1e-6  # neighbours nearer than this are copies
 
 
 @dataclass(frozen=True)
 class Sources:
-    """pred_probs (N, K) or None; neighbours (index, similarity) or None; dynamics or None; how each was obtained."""
+    """pred_probs (N, K) or None; neighbours (index, similarity) or None; dynamics or None; vectors (ItemVectors) or None; how
+    each was obtained."""
 
     pred_probs: np.ndarray | None
     neighbours: Any
     dynamics: Any
+    vectors: Any = None
     described: dict[str, Any] = field(default_factory=dict)
 
 
@@ -27,7 +32,9 @@ def gather(
     features: Any,
     *,
     groups: Any,
+    encoder: Any,
     estimator: Any,
+    train: bool,
     n_neighbours: int,
     n_folds: int,
     random_state: int,
@@ -54,14 +61,35 @@ def gather(
             expected="them only where predictions are made here",
             fix="leave pred_probs out to have them predicted, or leave estimator and groups out",
         )
+    if features is None and (encoder is not None or not train):
+        raise OptionError(
+            found="encoder or train=False without features",
+            expected="items to encode, or to compare with each other",
+            fix="pass features=... (texts, images or vectors)",
+        )
+    if encoder is not None and isinstance(features, ItemVectors):
+        raise OptionError(
+            found="encoder together with ItemVectors",
+            expected="items that are still to be encoded",
+            fix="pass the encoder to item_vectors, or the texts or images as features",
+        )
+    if not train and (estimator is not None or groups is not None):
+        raise OptionError(
+            found="estimator or groups together with train=False",
+            expected="them only where predictions are made here",
+            fix="leave train=False out, or leave estimator and groups out",
+        )
     if groups is not None and np.shape(groups) != (n,):
         raise DataError(
             found=f"groups of shape {np.shape(groups)}", expected=f"one group per item, ({n},)", fix="select its rows"
         )
     described: dict[str, Any] = {"pred_probs": "given" if inputs.pred_probs is not None else None, "features": None}
-    neighbours, p = None, inputs.pred_probs
+    neighbours, vectors, p = None, None, inputs.pred_probs
     if features is not None:
-        vectors = features if isinstance(features, ItemVectors) else item_vectors(features, random_state=random_state)
+        vectors = features if isinstance(features, ItemVectors) else item_vectors(
+            features, encoder=encoder, random_state=random_state,
+            progress=lambda done, total: progress("reading items", done, total),
+        )  # fmt: skip
         if vectors.search.shape[0] != n:
             raise DataError(
                 found=f"{vectors.search.shape[0]} rows of features for {n} labels",
@@ -73,11 +101,38 @@ def gather(
             progress("neighbours", 0, 1)
             neighbours = nearest_neighbours(vectors.search, min(n_neighbours, n - 1))
             progress("neighbours", 1, 1)
-        if p is None:
+        if p is None and not train:
+            described["pred_probs"] = "none: the neighbours alone speak"
+            p = neighbour_probs(inputs.labels, neighbours) if isinstance(inputs.labels, MultiLabels) else None
+        elif p is None:
             p = predict(inputs, vectors, groups, estimator, n_folds, random_state, progress)
             name = "logistic regression" if estimator is None else repr(estimator)
             described["pred_probs"] = f"out of fold, {n_folds} folds, {name}"
-    return Sources(p, neighbours, _dynamics(dynamics, inputs), described)
+    if p is None and neighbours is None:
+        raise DataError(found="a single item", expected="items that have neighbours", fix="pass pred_probs")
+    return Sources(p, neighbours, _dynamics(dynamics, inputs), vectors, described)
+
+
+def neighbour_probs(labels: HardLabels | MultiLabels, neighbours: Any) -> np.ndarray:
+    """(N, K) share of the neighbours that carry each class, by similarity; one neighbour's worth of the class's own share
+    is added, and copies abstain. The item's own label has no part in it."""
+    weight = np.where(neighbours.similarity >= 1 - COPY, 0, np.maximum(neighbours.similarity, 0)) ** 2
+    given = labels.dense() if isinstance(labels, MultiLabels) else labels.ids
+    k = len(labels.space)
+    out = np.empty((len(labels), k), dtype=np.float32)
+    share = (given == 1).sum(0) / np.maximum((given >= 0).sum(0), 1) if given.ndim == 2 else _shares(given, k)
+    for rows in chunks(len(out), k * neighbours.index.shape[1]):
+        near = given[neighbours.index[rows]]
+        if given.ndim == 1:
+            near = np.where(near[:, :, None] < 0, -1, near[:, :, None] == np.arange(k))
+        known = np.einsum("nj,njk->nk", weight[rows], near >= 0) + 1
+        out[rows] = (np.einsum("nj,njk->nk", weight[rows], near == 1) + share) / known
+    return out
+
+
+def _shares(given: np.ndarray, k: int) -> np.ndarray:
+    counts = np.bincount(given[given >= 0], minlength=k) + 1.0
+    return np.asarray(counts / counts.sum())
 
 
 def predict(

@@ -55,6 +55,8 @@ def audit_file(
     group: str | None = None,
     reviews: str | os.PathLike[str] | None = None,
     hierarchy: str | os.PathLike[str] | None = None,
+    encoder: Any = None,
+    train: bool = True,
     split: str | None = None,
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -70,6 +72,8 @@ def audit_file(
         label, id, text, image, group: column names; guessed when None.
         features, pred_probs: a column, the prefix of several columns, or a .npy/.npz file with one row per item.
         multi: a cell of the label column holds several classes.
+        encoder: what turns texts or images into vectors, a name, a path or an `Encoder`; its vectors are kept in the repository.
+        train: False leaves the out-of-fold predictions out, so that the neighbours alone speak.
         reviews: file with columns item, label and probability.   hierarchy: file with child and parent classes.
         split: which part of a data set with several.   out: repository; default: DATA's name with ".labels", here.
         seed: of folds and of the review order.   review_size: items in review_sample.parquet.
@@ -120,16 +124,16 @@ def audit_file(
         source=Path(data).name,
         space=json.loads(inputs.space.to_json()),
     )
-    vectors = _vectors(table, columns, matrices["features"], root, seed, progress)
+    vectors = _vectors(table, columns, matrices["features"], root, seed, progress, encoder, repo.path / "cache")
     made: dict[str, Any] = {}
     groups = None if columns.group is None else np.asarray(table[columns.group].to_pylist())
-    if inputs.pred_probs is None and vectors is not None:
+    if inputs.pred_probs is None and vectors is not None and train:
         p = _cached(repo, inputs, vectors, groups, columns, options, seed, progress)
         n_folds, name = options.pop("n_folds", 5), _name(options.pop("estimator", None))
         made = {"n_folds": n_folds, "pred_probs": f"out of fold, {n_folds} folds, {name}"}
     rank_by = options.pop("rank_by", "cost" if hierarchy is not None else "error")
     result = audit(
-        inputs.labels, p, vectors, reviews=answers, items=keys, multi=columns.multi,
+        inputs.labels, p, vectors, reviews=answers, items=keys, multi=columns.multi, train=train or p is not None,
         rank_by=rank_by, random_state=seed, progress=progress, **options,
     )  # fmt: skip
     result.settings.update(made, columns=list(columns.explanation))
@@ -223,7 +227,14 @@ def _inside(root: Path, name: str) -> Path:
 
 
 def _vectors(
-    table: pa.Table, columns: Columns, matrix: np.ndarray | None, root: Path, seed: int, progress: Any
+    table: pa.Table,
+    columns: Columns,
+    matrix: np.ndarray | None,
+    root: Path,
+    seed: int,
+    progress: Any,
+    encoder: Any,
+    cache: Path,
 ) -> ItemVectors | None:
     """What the items look like, from the strongest source at hand: vectors, then images, texts, other columns."""
     from labelwright.features import item_vectors
@@ -232,18 +243,18 @@ def _vectors(
         if progress:
             progress("reading items", done, total)
 
+    options: dict[str, Any] = {"random_state": seed, "progress": told}
+    if encoder is not None:
+        options |= {"encoder": encoder, "cache": cache}
     if matrix is not None or columns.features:
-        return item_vectors(matrix if matrix is not None else _stacked(table, columns.features), random_state=seed)
-    if columns.image:
-        return item_vectors(_images(table, columns.image, root), random_state=seed, progress=told)
-    told(0, 1)
-    found = None
-    if columns.text:
-        found = item_vectors(_texts(table, columns), random_state=seed)
-    elif columns.tabular:
-        found = item_vectors(table.select(list(columns.tabular)), random_state=seed)
-    told(1, 1)
-    return found
+        found: Any = matrix if matrix is not None else _stacked(table, columns.features)
+    elif columns.image:
+        found = _images(table, columns.image, root)
+    elif columns.text:
+        found = _texts(table, columns)
+    else:
+        found = table.select(list(columns.tabular)) if columns.tabular else None
+    return None if found is None else item_vectors(found, **options)
 
 
 def _texts(table: pa.Table, columns: Columns) -> list[str]:

@@ -35,7 +35,7 @@ class Audit:
     transition: (K, K) [true, given] p(given | true), rows sum to 1.   confident_joint: (K, K) int [given, true].
         For multi-labels both are (K, 2, 2) over absent, present.
     duplicates: table of near-duplicate items whose labels conflict.   overlap: table of class pairs that overlap.
-    pred_probs, neighbours, dynamics: the evidence used, None where there was none.
+    pred_probs, neighbours, vectors, dynamics: the evidence used, None where there was none.
     notes: what the user should know.
     settings: every option, default and seed.
     """
@@ -57,6 +57,7 @@ class Audit:
     reviewed: np.ndarray
     pred_probs: np.ndarray | None = None
     neighbours: Any = None
+    vectors: Any = None
     dynamics: Any = None
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import numpy as np
 from labelwright.auditing._answers import Answers, read_answers, reviewed_error_prob
 from labelwright.auditing._inputs import Inputs, look_at_predictions, read_inputs
 from labelwright.auditing._multi import audit_multi
-from labelwright.auditing._sources import Sources, gather
+from labelwright.auditing._sources import COPY, Sources, gather, neighbour_probs
 from labelwright.auditing.confident import confident_joint
 from labelwright.auditing.duplicates import label_conflicts, near_duplicates
 from labelwright.auditing.error_model import error_model
@@ -22,8 +22,6 @@ from labelwright.auditing.review import review_design
 from labelwright.errors import OptionError, check_option, check_whole
 from labelwright.labels import HardLabels, LabelSpace
 
-COPY = 1e-6  # neighbours nearer than this are copies
-
 
 def audit(
     labels: Any,
@@ -35,7 +33,9 @@ def audit(
     items: Any = None,
     multi: bool = False,
     groups: Any = None,
+    encoder: Any = None,
     estimator: Any = None,
+    train: bool = True,
     dynamics: Any = None,
     budget: int | None = None,
     precision: float | None = None,
@@ -62,7 +62,10 @@ def audit(
             class, several joined by "|", "none of these" or "can't tell"; rows without an answer are left out.
         items: N distinct keys; default: positions.
         groups: (N,) items of one group never stand on both sides of a fold.
+        encoder: what turns texts or images into vectors: a name, a path, or what `load_encoder` returned; default: word counts
+            and an image descriptor, which need no model.
         estimator: any scikit-learn classifier for the out-of-fold predictions; default: logistic regression.
+        train: False leaves the out-of-fold predictions out, so that the neighbours alone speak: no training at all.
         dynamics: (E, N, K) probabilities per training epoch; adds training-dynamics scores.
         budget, precision, recall: what the flags must serve: so many looks, a stated precision, or a stated recall.
             At most one; default: the flags that maximise the expected F1.
@@ -105,8 +108,9 @@ def audit(
         )
     inputs = read_inputs(labels, pred_probs, space=space, items=items, multi=multi)
     sources = gather(
-        inputs, features, groups=groups, estimator=estimator, n_neighbours=n_neighbours, n_folds=n_folds,
-        random_state=random_state, dynamics=dynamics, progress=progress or _silent,
+        inputs, features, groups=groups, encoder=encoder, estimator=estimator, train=train,
+        n_neighbours=n_neighbours, n_folds=n_folds, random_state=random_state, dynamics=dynamics,
+        progress=progress or _silent,
     )  # fmt: skip
     if sources.pred_probs is not None:
         look_at_predictions(inputs, sources.pred_probs)
@@ -131,7 +135,7 @@ def _audit_single(
     given, k = labels.ids, len(labels.space)
     model = error_model(given, sources.pred_probs, neighbours=without_copies(sources.neighbours), n_classes=k)
     prior, dist = model.error_prob, model.label_dist
-    seen = dist if sources.pred_probs is None else sources.pred_probs
+    seen = sources.pred_probs if sources.pred_probs is not None else neighbour_probs(labels, sources.neighbours)
     joint = confident_joint(given, seen)
     error_prob, answers = prior, None
     reviewed = np.zeros(len(given), dtype=bool)
@@ -165,6 +169,7 @@ def _audit_single(
         reviewed=reviewed,
         pred_probs=sources.pred_probs,
         neighbours=sources.neighbours,
+        vectors=sources.vectors,
         dynamics=sources.dynamics,
         notes=inputs.notes,
         settings=settings,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +14,7 @@ from labelwright.errors import DataError
 
 Progress = Callable[[int, int], None]  # called with (done, total)
 SIDE = 32  # pixels, every image is brought to this square
+MOST_PIXELS = 100_000_000  # of an image file: what decodes to more is taken for a decompression bomb
 
 
 def image_vectors(images: Any, *, progress: Progress | None = None) -> np.ndarray:
@@ -28,7 +32,7 @@ def image_vectors(images: Any, *, progress: Progress | None = None) -> np.ndarra
         (N, 888) float32 in [0, 1].
 
     Raises:
-        DataError: a file that is no image (named), an array that is no uint8 image.
+        DataError: a file that is no image or an enormous one (named), an array that is no uint8 image.
 
     Source: Dalal & Triggs 2005 (orientation histograms); van de Sande et al. 2010 (opponent colours).
     """
@@ -43,26 +47,69 @@ def image_vectors(images: Any, *, progress: Progress | None = None) -> np.ndarra
     return out
 
 
+def open_image(source: Any, row: int) -> Any:
+    """The image of item `row` as a loaded RGB `PIL.Image.Image`, upright as its EXIF orientation says.
+
+    Args:
+        source: a file path, an open file, bytes, or a uint8 array (H, W) or (H, W, 1 | 3 | 4).
+        row: its number, for the error message.
+
+    Raises:
+        DataError: no image, or a file with more than MOST_PIXELS pixels; that is refused before it is decoded.
+    """
+    from PIL import Image
+
+    try:
+        if isinstance(source, np.ndarray):
+            return _from_array(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            with opened:
+                if opened.width * opened.height > MOST_PIXELS:
+                    raise Image.DecompressionBombError(f"{opened.width:,} x {opened.height:,} pixels")
+                return _upright(opened)
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            found=f"row {row}: {_named(source)} of enormous size ({error})",
+            expected=f"at most {MOST_PIXELS // 10**6} million pixels",
+            fix="scale the picture down or drop that item",
+        ) from error
+    except Exception as error:  # damaged bytes can make a decoder raise nearly anything
+        raise DataError(
+            found=f"row {row}: {_named(source)} cannot be read as an image ({error})",
+            expected="image files, or uint8 arrays (H, W) or (H, W, 3)",
+            fix="convert to uint8 in 0..255" if isinstance(source, np.ndarray) else "repair or drop that item",
+        ) from error
+
+
+def _from_array(pixels: np.ndarray) -> Any:
+    from PIL import Image
+
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"dtype {pixels.dtype}")
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).convert("RGB")
+
+
+def _upright(image: Any) -> Any:
+    from PIL import ImageOps
+
+    with contextlib.suppress(Exception):  # damaged EXIF is no reason to refuse the picture
+        ImageOps.exif_transpose(image, in_place=True)
+    return image.convert("RGB")
+
+
+def _named(source: Any) -> str:
+    if isinstance(source, np.ndarray):
+        return f"an array of shape {source.shape}"
+    return f"{len(source):,} bytes" if isinstance(source, bytes) else repr(str(getattr(source, "name", source)))
+
+
 def _pixels(image: Any, row: int) -> np.ndarray:
     """(32, 32, 3) uint8."""
     from PIL import Image
 
-    try:
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8:
-                raise ValueError(f"dtype {image.dtype}")
-            opened = Image.fromarray(image)
-        else:
-            opened = Image.open(image)
-        with opened:
-            return np.asarray(opened.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    except (OSError, ValueError, TypeError, AttributeError, Image.DecompressionBombError) as error:
-        what = f"an array of shape {image.shape}" if isinstance(image, np.ndarray) else repr(str(image))
-        raise DataError(
-            found=f"row {row}: {what} cannot be read as an image ({error})",
-            expected="image files, or uint8 arrays (H, W) or (H, W, 3)",
-            fix="repair or drop that item" if not isinstance(image, np.ndarray) else "convert to uint8 in 0..255",
-        ) from error
+    return np.asarray(open_image(image, row).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def _orientations(p: np.ndarray, bins: int = 12) -> np.ndarray:
