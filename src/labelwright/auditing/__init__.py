@@ -1,7 +1,9 @@
 """Which labels are wrong, how many, and what to review first."""
 
 from labelwright.auditing.files import FileAudit, audit_file
+from labelwright.auditing.parts import PartAudit
 from labelwright.auditing.result import Audit
+from labelwright.auditing.values import audit_values
 from labelwright.auditing.verb import audit
 
-__all__ = ["Audit", "FileAudit", "audit", "audit_file"]
+__all__ = ["Audit", "FileAudit", "PartAudit", "audit", "audit_file", "audit_values"]

@@ -1,0 +1,8 @@
+"""Audit of numeric labels."""
+
+from labelwright.auditing.values.inputs import read_values
+from labelwright.auditing.values.model import ValueFit, fit_values
+from labelwright.auditing.values.predictions import out_of_fold_values
+from labelwright.auditing.values.verb import audit_values
+
+__all__ = ["ValueFit", "audit_values", "fit_values", "out_of_fold_values", "read_values"]
