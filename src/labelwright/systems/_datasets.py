@@ -122,3 +122,64 @@ def crowd_score_table(folder: Path) -> Dataset:
     x = z["label"][order].reshape(len(z["truth"]), -1).astype(np.float64)
     names = np.array([f"score {j + 1}" for j in range(x.shape[1])])
     return Dataset("crowd scores", {"x": x, "y": z["truth"].astype(np.float64), "names": names})
+
+
+@lru_cache(maxsize=1)
+def text_encoder() -> Any:
+    """The best installed text encoder, None where there is none."""
+    from labelwright.errors import LabelwrightError
+    from labelwright.features.encoders import available_encoders, load_encoder
+
+    for name in available_encoders():
+        try:
+            return load_encoder(name, kind="text")
+        except LabelwrightError:  # one of images, or without the package that runs it
+            continue
+    return None
+
+
+_MADE: dict[str, np.ndarray] = {}  # vectors of the last few data sets, which every seed and proof needs
+
+
+def vectors_of(data: Dataset) -> np.ndarray:
+    """(N, D) vectors of x, image or text, for neighbours; texts by `text_encoder` where the options say encoder=True."""
+    from labelwright.features import item_vectors
+
+    source = next(key for key in ("x", "image", "text") if key in data)
+    items, encode = data[source], bool(data.options.get("encoder"))
+    key = Dataset(source, {source: items}, options={"encoder": encode}).fingerprint
+    if key not in _MADE:
+        while len(_MADE) >= 8:
+            del _MADE[next(iter(_MADE))]
+        if source == "x":
+            _MADE[key] = np.asarray(items, np.float32)
+        elif source == "text" and encode:
+            _MADE[key] = text_encoder().encode(list(items))
+        else:
+            _MADE[key] = item_vectors(np.asarray(items) if source == "image" else list(items)).search
+    return _MADE[key]
+
+
+@lru_cache(maxsize=4)
+def texts(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(texts, labels, splits) of one of the text classification sets."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["text", "label", "split"])
+    return tuple(np.array(table[name].to_pylist(), dtype=object) for name in ("text", "label", "split"))  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1)
+def cifar_images(folder: Path) -> np.ndarray:
+    """(12000, 888) descriptors of the first CIFAR-10 training pictures, which CIFAR-10N labels in the same order."""
+    from labelwright.features import image_vectors
+
+    return image_vectors(arrays(folder / "cifar10" / "train_first12000.npz")["x"])
+
+
+def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
+    """Chance that a wrong label scores higher than a right one, ties half; 0.5 where there is only one kind."""
+    from scipy.stats import rankdata
+
+    n1, n0 = int(wrong.sum()), int((~wrong).sum())
+    return float((rankdata(score)[wrong].sum() - n1 * (n1 + 1) / 2) / (n1 * n0)) if n1 and n0 else 0.5

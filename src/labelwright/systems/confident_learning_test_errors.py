@@ -152,7 +152,7 @@ def scored(score: str) -> Any:
         from labelwright.auditing.scores import label_quality
 
         quality = label_quality(case.given[case.rows].astype(np.int64), case.p[case.rows], score=score)
-        return auroc(-quality, case.wrong)
+        return _datasets.auroc(-quality, case.wrong)
 
     return run
 
@@ -160,12 +160,12 @@ def scored(score: str) -> Any:
 def entropy(case: Judged, seed: int) -> float:
     """How unsure the model is, whatever the label."""
     p = np.maximum(case.p[case.rows].astype(np.float64), 1e-30)
-    return auroc(-(p * np.log(p)).sum(1), case.wrong)
+    return _datasets.auroc(-(p * np.log(p)).sum(1), case.wrong)
 
 
 def error_probability(case: Judged, seed: int) -> float:
     """The audit's own error model, fitted to the whole set."""
-    return auroc(_fitted(case)[case.rows], case.wrong)
+    return _datasets.auroc(_fitted(case)[case.rows], case.wrong)
 
 
 _last: dict[int, Any] = {}
@@ -182,16 +182,6 @@ def _fitted(case: Judged) -> np.ndarray:
         _last.update({0: case.p, 1: fitted.error_prob})
     found: np.ndarray = _last[1]
     return found
-
-
-def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
-    """Chance that a wrong label scores higher than a right one, ties half."""
-    from scipy.stats import rankdata
-
-    n1, n0 = int(wrong.sum()), int((~wrong).sum())
-    if not n1 or not n0:
-        return 0.5
-    return float((rankdata(score)[wrong].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
 
 
 TRUTH = {
