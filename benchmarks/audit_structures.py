@@ -2,9 +2,10 @@
 
     python benchmarks/audit_structures.py --data DATA --peer-python PYTHON_WITH_CLEANLAB [--seeds 5] [--json FILE]
 
-Both sides get the same out-of-fold probabilities. Planted, per seed: *several labels*: 5 % of all entries flipped and
-another 20 % made unknown (cleanlab has no unknown entries: there they count as absent, its usual reading; those entries
-are left out of the score); *ordered*: 15 % of the labels moved one step (two in three) or further; *hierarchy*: 15 %
+Both sides get the same out-of-fold probabilities. Planted, per seed: *several labels*: 20 % of the present classes left
+out and 1 % of the absent ones added ("tags left out"), or 5 % of all entries flipped ("flipped"), and another 20 % of the
+entries made unknown (cleanlab has no unknown entries: there they count as absent, its usual reading; those entries are
+left out of the score); *ordered*: 15 % of the labels moved one step (two in three) or further; *hierarchy*: 15 %
 moved within the group (half) or out of it. Average precision of the ranking of the wrong entries, or items; and for ordered
 and hierarchical classes the share of the total cost (distance between given and true class) that the first 10 % hold.
 """
@@ -49,13 +50,15 @@ def average_precision(score: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def several(data: Path, name: str, seed: int) -> dict[str, Any]:
-    """Flipped and unknown entries."""
+    """Wrong and unknown entries."""
+    name, kind = name.split(", ")
     d = np.load(data / "multilabel" / f"{name}.npz")
     x, sizes = d["x_train"], np.diff(d["y_train_indptr"])
     truth = np.zeros((len(x), len(d["label_names"])), dtype=np.int8)
     truth[np.repeat(np.arange(len(x)), sizes), d["y_train_indices"]] = 1
     rng = np.random.default_rng(seed)
-    wrong, gap = rng.random(truth.shape) < 0.05, rng.random(truth.shape) < 0.2
+    rate = 0.05 if kind == "flipped" else np.where(truth == 1, 0.2, 0.01)
+    wrong, gap = rng.random(truth.shape) < rate, rng.random(truth.shape) < 0.2
     given = np.where(gap, -1, np.where(wrong, 1 - truth, truth)).astype(np.int8)
     vectors = item_vectors(x)
     p = out_of_fold_multilabel(vectors.model, given, random_state=seed)
@@ -143,7 +146,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    makers = {f"{n}, several labels with gaps": (several, n) for n in ("emotions", "scene", "yeast")}
+    sets = [f"{n}, {kind}" for n in ("emotions", "scene", "yeast") for kind in ("tags left out", "flipped")]
+    makers: dict[str, Any] = {n: (several, n) for n in sets}
     makers |= {f"{n}": (one_class, n) for n in ("abalone, seven ages", "TREC, two levels")}
     table = []
     for name, (make, which) in makers.items():

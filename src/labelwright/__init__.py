@@ -9,7 +9,9 @@ __version__ = "0.1.0"
 
 # Public names and where they live. They load on first use (PEP 562), so that `import labelwright` stays light.
 _PUBLIC = {
+    "advise": "labelwright.advising",
     "audit": "labelwright.auditing",
+    "audit_tokens": "labelwright.auditing",
     "audit_values": "labelwright.auditing",
     "Audit": "labelwright.auditing",
     "PartAudit": "labelwright.auditing",
@@ -29,9 +31,11 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
+    from labelwright.advising import advise as advise
     from labelwright.auditing import Audit as Audit
     from labelwright.auditing import PartAudit as PartAudit
     from labelwright.auditing import audit as audit
+    from labelwright.auditing import audit_tokens as audit_tokens
     from labelwright.auditing import audit_values as audit_values
     from labelwright.errors import LabelwrightError as LabelwrightError
     from labelwright.features import out_of_fold as out_of_fold

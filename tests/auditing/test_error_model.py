@@ -62,7 +62,10 @@ def naive_sums(evidence, labels, weights, biases, transition):
 def test_em_sums_equal_a_naive_loop():
     labels, P, neighbours, _ = planted(80, 3)
     rows, shares = np.arange(80), np.full(3, 1 / 3)
-    evidence = [_stacking.model_evidence(P, rows, _stacking.MISTAKEN), _stacking.vote_evidence(labels, neighbours, shares, rows)]
+    evidence = [
+        _stacking.model_evidence(P, rows, _stacking.MISTAKEN),
+        _stacking.vote_evidence(labels, neighbours, shares, rows),
+    ]
     T = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.05, 0.05, 0.9]])
     pool = _stacking.Pool(np.array([0.7, 1.3]), np.array([0.1, 0.0, -0.1]), T, [])
     got = _stacking.chunk_sums(evidence, labels, pool)
@@ -94,7 +97,10 @@ def test_posterior_equals_a_naive_loop():
     fit = error_model(labels, P, neighbours=neighbours)
     shares = (np.bincount(labels) + 1) / (len(labels) + 3)
     rows = np.arange(120)
-    evidence = [_stacking.model_evidence(P, rows, _stacking.MISTAKEN), _stacking.vote_evidence(labels, neighbours, shares, rows)]
+    evidence = [
+        _stacking.model_evidence(P, rows, _stacking.MISTAKEN),
+        _stacking.vote_evidence(labels, neighbours, shares, rows),
+    ]
     pool = _stacking.fit_pool(lambda r: [e[r] for e in evidence], labels, shares)
     for i, s in enumerate(labels):
         z = np.array(

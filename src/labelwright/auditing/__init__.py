@@ -3,7 +3,8 @@
 from labelwright.auditing.files import FileAudit, audit_file
 from labelwright.auditing.parts import PartAudit
 from labelwright.auditing.result import Audit
+from labelwright.auditing.tokens import audit_tokens
 from labelwright.auditing.values import audit_values
 from labelwright.auditing.verb import audit
 
-__all__ = ["Audit", "FileAudit", "PartAudit", "audit", "audit_file", "audit_values"]
+__all__ = ["Audit", "FileAudit", "PartAudit", "audit", "audit_file", "audit_tokens", "audit_values"]

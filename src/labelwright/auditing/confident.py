@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from labelwright.auditing.thresholds import class_thresholds, row_blocks
+from labelwright.auditing._extremes import RowExtremes
+from labelwright.auditing.thresholds import ClassThresholds, class_thresholds, row_blocks
 from labelwright.errors import check_option
 
 _SLACK = 1e-6  # a probability this little under its threshold still counts as confident
@@ -31,11 +32,39 @@ def confident_guess(pred_probs: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     """
     guess = np.empty(len(pred_probs), np.int64)
     for block in row_blocks(*pred_probs.shape):
-        p = pred_probs[block].astype(np.float64)
+        p = pred_probs[block]
+        p = p.astype(np.float32) if p.dtype == np.float16 else p
+        top = p.argmax(1)
+        best = p[np.arange(len(p)), top]
+        guess[block] = guess_by_top(top, best, best, thresholds)
+        look_closer(guess[block], p, thresholds)
+    return guess
+
+
+def guess_by_top(top: np.ndarray, best: np.ndarray, second: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The confident guess of items known by their top class only: that class, -1, or -2 where all classes must be seen.
+
+    A confident top class is the guess, alone or not. Where it is not confident, no other class is if even the second
+    largest probability is below all thresholds.
+
+    Args:
+        top: (N,) arg max.   best: (N,) its probability.   second: (N,) no less than any other probability.
+        thresholds: (K,).
+    """
+    least = thresholds - _SLACK
+    none = second.astype(np.float64) < least.min()
+    return np.where(best.astype(np.float64) >= least[top], top, np.where(none, -1, -2))
+
+
+def look_closer(guess: np.ndarray, pred_probs: np.ndarray, thresholds: np.ndarray) -> None:
+    """Replace -2 in `guess` (N,) by the confident guess from all classes."""
+    unsure = np.flatnonzero(guess == -2)
+    for block in row_blocks(len(unsure), pred_probs.shape[1]):
+        at = unsure[block]
+        p = pred_probs[at].astype(np.float64)
         confident = p >= thresholds - _SLACK
         size = confident.sum(1)
-        guess[block] = np.where(size > 1, p.argmax(1), np.where(size == 1, confident.argmax(1), -1))
-    return guess
+        guess[at] = np.where(size > 1, p.argmax(1), np.where(size == 1, confident.argmax(1), -1))
 
 
 def round_rows(matrix: np.ndarray) -> np.ndarray:
@@ -53,15 +82,18 @@ def round_rows(matrix: np.ndarray) -> np.ndarray:
     array([[1, 2, 0],
            [0, 1, 2]])
     """
-    rounded = np.empty(matrix.shape, np.int64)
+    rounded = np.zeros(matrix.shape, np.int64)
     for block in row_blocks(*matrix.shape):
         part = matrix[block]
-        floor = np.floor(part + 1e-9)  # 2.9999999999 is a 3 that lost a bit
-        remainder = np.round(part - floor, 9)  # equal up to float noise means equal
-        short = np.rint(part.sum(1)) - floor.sum(1)
-        order = np.argsort(remainder, axis=1, kind="stable")
-        rank = matrix.shape[1] - 1 - np.argsort(order, axis=1, kind="stable")  # 0 = largest remainder
-        rounded[block] = floor + (rank < short[:, None])
+        row, column = np.nonzero(part)  # few cells of a large joint
+        cell = part[row, column]
+        floor = np.floor(cell + 1e-9)  # 2.9999999999 is a 3 that lost a bit
+        short = np.rint(part.sum(1)) - np.bincount(row, floor, len(part))
+        remainder = np.round(cell - floor, 9)  # equal up to float noise means equal
+        order = np.lexsort((-column, -remainder, row))
+        rank = np.arange(len(row)) - np.searchsorted(row, row)  # in its row, as `order` sorts by row too
+        floor[order] += rank < short[row]
+        rounded[block][row, column] = floor
     return rounded
 
 
@@ -103,21 +135,30 @@ class ConfidentJoint:
 
     def update(self, chunk: tuple[np.ndarray, np.ndarray]) -> None:
         labels, pred_probs = chunk
+        self.add(labels, confident_guess(pred_probs, self.thresholds))
+
+    def add(self, labels: np.ndarray, guess: np.ndarray) -> None:
+        """Items by the class they were given and the class guessed with confidence, (n,) int each, -1 for none."""
         n_classes = len(self.thresholds)
-        self.label_counts += np.bincount(labels[labels >= 0], minlength=n_classes)
-        guess = confident_guess(pred_probs, self.thresholds)
-        seen = (labels >= 0) & (guess >= 0)
-        cell = labels[seen].astype(np.int64) * n_classes + guess[seen]
-        self.counts += np.bincount(cell, minlength=n_classes**2).reshape(n_classes, n_classes)
+        for block in row_blocks(len(labels), 1):
+            given, guessed = labels[block], guess[block]
+            self.label_counts += np.bincount(given[given >= 0], minlength=n_classes)
+            seen = np.flatnonzero((given >= 0) & (guessed >= 0))
+            cell = given[seen].astype(np.int64) * n_classes + guessed[seen]
+            np.add.at(self.counts.reshape(-1), cell, 1)
 
     def merge(self, other: ConfidentJoint) -> None:
         self.counts += other.counts
         self.label_counts += other.label_counts
 
-    def result(self) -> np.ndarray:
+    def raw(self) -> np.ndarray:
+        """The counts, with at least 1 on the diagonal."""
         counts = self.counts.copy()
         np.fill_diagonal(counts, np.maximum(counts.diagonal(), 1))
-        return calibrate(counts, self.label_counts) if self.calibrated else counts
+        return counts
+
+    def result(self) -> np.ndarray:
+        return calibrate(self.raw(), self.label_counts) if self.calibrated else self.raw()
 
 
 def confident_joint(
@@ -146,6 +187,41 @@ def confident_joint(
     statistic = ConfidentJoint(thresholds, calibrated=calibrated)
     statistic.update((labels, pred_probs))
     return statistic.result()
+
+
+class Guesses(NamedTuple):
+    """What `guesses` finds: thresholds (K,), guess (N,) in -1..K-1, and the confident joint of the two."""
+
+    thresholds: np.ndarray
+    guess: np.ndarray
+    joint: ConfidentJoint
+
+
+def guesses(
+    labels: np.ndarray, pred_probs: np.ndarray, extremes: RowExtremes, thresholds: np.ndarray | None = None
+) -> Guesses:
+    """Thresholds, confident guesses and joint of items whose extremes are known. Reads only rows that these leave open.
+
+    An item without a label has no guess here; otherwise the same as `class_thresholds`, `confident_guess` and
+    `confident_joint`.
+    """
+    blocks = list(row_blocks(len(labels), 1))
+    if thresholds is None:
+        statistic = ClassThresholds(pred_probs.shape[1])
+        for block in blocks:
+            seen = np.flatnonzero(labels[block] >= 0)
+            statistic.add(labels[block][seen], extremes.own[block][seen])
+        thresholds = statistic.result()
+    guess = np.empty_like(extremes.top)
+    for block in blocks:
+        own, other, top = extremes.own[block], extremes.other[block], extremes.top[block]
+        best = np.maximum(own, other)
+        second = np.where(top == labels[block], other, best)  # where the given class is not the top, any may be second
+        guess[block] = np.where(top < 0, -1, guess_by_top(top, best, second, thresholds))
+    look_closer(guess, pred_probs, thresholds)
+    joint = ConfidentJoint(thresholds)
+    joint.add(labels, guess)
+    return Guesses(thresholds, guess, joint)
 
 
 class NoiseRates(NamedTuple):

@@ -138,7 +138,10 @@ def audit_file(
     )  # fmt: skip
     result.settings.update(made, columns=list(columns.explanation))
     result.notes.extend(note for note in inputs.notes if note not in result.notes)
-    written = result.files(content=_content(table, columns, root), n_review=review_size, seed=seed)
+    written = result.files(
+        content=_content(table, columns, root), table=_told_table(table, columns), label=columns.label,
+        name=Path(data).name, n_review=review_size, seed=seed,
+    )  # fmt: skip
     return FileAudit(result, repo, repo.write_audit(written), columns)
 
 
@@ -289,6 +292,12 @@ def _cached(
         return predict(inputs, vectors, groups, estimator, n_folds, seed, progress or (lambda *_: None))
 
     return repo.cached(f"pred_probs-{key}", make)
+
+
+def _told_table(table: pa.Table, columns: Columns) -> pa.Table:
+    """What the nutrition label tells of: all columns but probabilities, and of many feature columns none."""
+    hidden = {*columns.pred_probs, *(columns.features if len(columns.features) > 50 else ())}
+    return table.select([name for name in table.column_names if name not in hidden])
 
 
 def _content(table: pa.Table, columns: Columns, root: Path) -> list[Any] | None:

@@ -6,9 +6,12 @@ import warnings
 
 import numpy as np
 
-from labelwright.auditing.confident import calibrate, confident_guess, confident_joint
-from labelwright.auditing.scores import label_quality
-from labelwright.auditing.thresholds import class_thresholds, row_blocks
+from labelwright.auditing._extremes import RowExtremes, row_extremes
+from labelwright.auditing._margins import LargestMargins
+from labelwright.auditing._ranking import first_per_group, lowest_first
+from labelwright.auditing.confident import Guesses, calibrate, guesses
+from labelwright.auditing.scores import normalized_margin, self_confidence
+from labelwright.auditing.thresholds import row_blocks
 from labelwright.errors import LabelwrightWarning, OptionError, check_option
 
 PRUNE = ("prune_by_class", "prune_by_noise_rate", "both")
@@ -48,124 +51,6 @@ def prune_counts(joint: np.ndarray, *, frac_noise: float = 1.0, min_examples_per
     return pruned.T
 
 
-def first_per_group(group: np.ndarray, key: np.ndarray, row: np.ndarray, quota: np.ndarray) -> np.ndarray:
-    """(E,) bool: is this entry among the `quota[group]` lowest keys of its group? Ties go to the lower row.
-
-    >>> first_per_group(np.array([0, 0, 1, 0]), np.array([0.5, 0.1, 0.9, 0.1]), np.arange(4), np.array([1, 1]))
-    array([False,  True,  True, False])
-    """
-    order = np.lexsort((row, key, group))
-    ordered = group[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(ordered) else np.zeros(0, np.int64)
-    rank = np.arange(len(ordered)) - np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
-    chosen = np.empty(len(ordered), bool)
-    chosen[order] = rank < quota[ordered]
-    return chosen
-
-
-class LargestMargins:
-    """The `quota[given, other]` items of each given class with the largest P[other] - P[given], in one pass.
-
-    A mergeable statistic; a chunk is `(rows, labels, pred_probs)`, `rows` being the item numbers. Ties go to the lower
-    row. Keeps at most about twice as many candidates as can be flagged, beside one block.
-    """
-
-    def __init__(self, quota: np.ndarray):
-        self.quota = quota.copy()  # (K, K) [given, other]
-        np.fill_diagonal(self.quota, 0)
-        self._cutoff = np.where(self.quota > 0, -np.inf, np.inf)  # margins below this can no longer be chosen
-        self._limit = 2 * int(self.quota.sum()) + 2**15
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # cell, -margin, row
-        self._held = 0
-
-    def update(self, chunk: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-        rows, labels, pred_probs = chunk
-        n_classes, wanted = len(self.quota), np.asarray(self.quota.any(axis=1))
-        for block in row_blocks(*pred_probs.shape):
-            keep = np.flatnonzero((labels[block] >= 0) & wanted[labels[block]])
-            given = labels[block][keep].astype(np.int64)
-            p = pred_probs[block][keep].astype(np.float64)
-            margin = p - p[np.arange(len(keep)), given][:, None]
-            i, other = np.nonzero(margin >= self._cutoff[given])
-            self._add(given[i] * n_classes + other, -margin[i, other], rows[block][keep][i])
-
-    def _add(self, cell: np.ndarray, key: np.ndarray, row: np.ndarray) -> None:
-        self._parts.append((cell, key, row))
-        self._held += len(cell)
-        if self._held > self._limit:
-            self._compact()
-
-    def _compact(self) -> None:
-        if not self._parts:
-            return
-        cell, key, row = (np.concatenate(column) for column in zip(*self._parts))
-        quota = self.quota.ravel()
-        chosen = first_per_group(cell, key, row, quota)
-        cell, key, row = cell[chosen], key[chosen], row[chosen]
-        cells, place, size = np.unique(cell, return_inverse=True, return_counts=True)
-        worst = np.full(len(cells), -np.inf)
-        np.maximum.at(worst, place, key)
-        full = size >= quota[cells]
-        self._cutoff.ravel()[cells[full]] = -worst[full]
-        self._parts, self._held = [(cell, key, row)], len(cell)
-
-    def merge(self, other: LargestMargins) -> None:
-        for part in other._parts:
-            self._add(*part)
-
-    def result(self) -> np.ndarray:
-        """Rows chosen for at least one pair of classes, ascending."""
-        self._compact()
-        return np.unique(self._parts[0][2]) if self._parts else np.zeros(0, np.int64)
-
-
-def own_probability(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
-    """(N,) float64 probability of the given label, NaN where the label is missing (-1)."""
-    own = np.full(len(labels), np.nan)
-    seen = np.flatnonzero(labels >= 0)
-    own[seen] = pred_probs[seen, labels[seen]]
-    return own
-
-
-def contradicted(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
-    """(N,) bool: another class beats the given one by more than 1e-6. Missing labels are never contradicted."""
-    flags = np.zeros(len(labels), bool)
-    for block in row_blocks(*pred_probs.shape):
-        p = pred_probs[block].astype(np.float64)
-        rows = np.arange(len(p))
-        given = np.maximum(labels[block], 0)
-        p[rows, given] += _BONUS
-        flags[block] = (p.argmax(1) != given) & (labels[block] >= 0)
-    return flags
-
-
-def _prune(
-    labels: np.ndarray, pred_probs: np.ndarray, filter_by: str, counts: np.ndarray, allowed: np.ndarray
-) -> np.ndarray:
-    """The count-driven rules before the last un-flagging; counts: [true, given]; allowed: (K,) classes to prune."""
-    flags = np.ones(len(labels), bool)
-    size = np.bincount(labels[labels >= 0], minlength=len(counts))
-    if filter_by in ("prune_by_class", "both"):
-        seen = np.flatnonzero(labels >= 0)
-        quota = np.where(allowed, size - counts.diagonal(), 0)
-        own = own_probability(labels, pred_probs)[seen]
-        flags[:] = False
-        flags[seen] = first_per_group(labels[seen], own, seen, quota)
-    if filter_by in ("prune_by_noise_rate", "both"):
-        largest = LargestMargins(counts.T * allowed[:, None])
-        largest.update((np.arange(len(labels)), labels, pred_probs))
-        chosen = np.zeros(len(labels), bool)
-        chosen[largest.result()] = True
-        flags &= chosen
-    return flags
-
-
-def _off_diagonal(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
-    """Items counted off the diagonal of the uncalibrated confident joint."""
-    guess = confident_guess(pred_probs, class_thresholds(labels, pred_probs))
-    return (labels >= 0) & (guess >= 0) & (guess != labels)
-
-
 def find_issues(
     labels: np.ndarray,
     pred_probs: np.ndarray,
@@ -179,7 +64,7 @@ def find_issues(
 
     Args:
         labels: (N,) int, 0..K-1, -1 = missing (never flagged).
-        pred_probs: (N, K) float16/32/64, rows sum to 1, out of sample; read block by block, up to 4 passes.
+        pred_probs: (N, K) float16/32/64, rows sum to 1, out of sample; one pass, then single rows and entries.
         filter_by:
             "prune_by_noise_rate": for each pair of classes, as many items as the joint counts, largest margin
             P[other] - P[given] first. "prune_by_class": for each given class, as many as are off its diagonal, lowest
@@ -210,24 +95,38 @@ def find_issues(
     """
     check_option("filter_by", filter_by, FILTERS)
     _check_pruning(filter_by, joint, frac_noise, min_examples_per_class)
+    labels, pred_probs = np.asarray(labels), np.asarray(pred_probs)
     if filter_by in PRUNE:
         flags, skipped = prune(labels, pred_probs, filter_by, joint, frac_noise, min_examples_per_class)
-        if len(skipped):
-            warnings.warn(
-                f"{len(skipped)} classes have at most {min_examples_per_class} items and were not audited: "
-                f"{skipped[:10].tolist()}{'…' if len(skipped) > 10 else ''}. Fix: label more of them, or merge them",
-                LabelwrightWarning,
-                stacklevel=2,
-            )
+        warn_of_skipped(skipped, min_examples_per_class, stacklevel=3)
         return flags
-    flags = contradicted(labels, pred_probs)
+    return flag_rows(labels, pred_probs, row_extremes(labels, pred_probs), filter_by)
+
+
+def warn_of_skipped(skipped: np.ndarray, min_examples_per_class: int, *, stacklevel: int) -> None:
+    """Say which classes a pruning rule left alone."""
+    if len(skipped):
+        warnings.warn(
+            f"{len(skipped)} classes have at most {min_examples_per_class} items and were not audited: "
+            f"{skipped[:10].tolist()}{'…' if len(skipped) > 10 else ''}. Fix: label more of them, or merge them",
+            LabelwrightWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def flag_rows(
+    labels: np.ndarray, pred_probs: np.ndarray, extremes: RowExtremes, filter_by: str, found: Guesses | None = None
+) -> np.ndarray:
+    """The rules of `find_issues` that do not prune by counts, (N,) bool."""
+    flags = contradicted(labels, extremes)
     if filter_by != "predicted_neq_given":
-        flags &= _off_diagonal(labels, pred_probs)
+        guess = (found or guesses(labels, pred_probs, extremes)).guess
+        flags &= (guess >= 0) & (guess != labels)
     if filter_by.startswith("low_"):
         seen = np.flatnonzero(labels >= 0)
-        score = label_quality(labels, pred_probs, score=filter_by.removeprefix("low_"))[seen]
-        lowest = seen[np.argsort(score, kind="stable")[: flags.sum()]]
-        flags = np.zeros(len(labels), bool)
+        score = normalized_margin(extremes) if filter_by.endswith("margin") else self_confidence(extremes)
+        lowest = seen[lowest_first(score[seen])[: flags.sum()]]
+        flags[:] = False
         flags[lowest] = True
     return flags
 
@@ -241,15 +140,79 @@ def prune(
     min_examples_per_class: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pruning rules of `find_issues` without its warning: (N,) flags and the classes present but skipped."""
+    extremes = row_extremes(labels, pred_probs)
     size = np.bincount(labels[labels >= 0], minlength=pred_probs.shape[1])
     if joint is None:
-        joint = confident_joint(labels, pred_probs)
+        joint = guesses(labels, pred_probs, extremes).joint.result()
     elif not np.array_equal(joint.sum(1), size):
         joint = calibrate(joint, size)
     counts = prune_counts(joint, frac_noise=frac_noise, min_examples_per_class=min_examples_per_class)
     allowed = size > min_examples_per_class
-    flags = _prune(labels, pred_probs, filter_by, counts, allowed)
-    return flags & contradicted(labels, pred_probs), np.flatnonzero(~allowed & (size > 0))
+    flags = prune_rows(labels, pred_probs, extremes, filter_by, counts, allowed)
+    return flags, np.flatnonzero(~allowed & (size > 0))
+
+
+def prune_rows(
+    labels: np.ndarray,
+    pred_probs: np.ndarray,
+    extremes: RowExtremes,
+    filter_by: str,
+    counts: np.ndarray,
+    allowed: np.ndarray,
+) -> np.ndarray:
+    """The rules that prune by counts, (N,) bool.   counts: (K, K) [true, given].   allowed: (K,) classes to prune."""
+    flags = contradicted(labels, extremes)
+    if filter_by in ("prune_by_class", "both"):
+        suspects = np.flatnonzero(flags)
+        size = np.bincount(labels[labels >= 0], minlength=len(counts))
+        quota = np.where(allowed, size - counts.diagonal(), 0)
+        flags[suspects] = _lowest_own(labels, extremes.own, suspects, quota)
+    if filter_by in ("prune_by_noise_rate", "both"):
+        suspects = np.flatnonzero(contradicted(labels, extremes))
+        chosen = _largest_margin(labels, pred_probs, extremes, suspects, counts.T * allowed[:, None])
+        flags[suspects] &= chosen
+    return flags
+
+
+def contradicted(labels: np.ndarray, extremes: RowExtremes) -> np.ndarray:
+    """(N,) bool: another class beats the given one by more than 1e-6. Missing labels are never contradicted."""
+    flags = np.zeros(len(labels), bool)
+    for block in row_blocks(len(labels), 1):
+        own, other = extremes.own[block].astype(np.float64) + _BONUS, extremes.other[block]
+        flags[block] = (other > own) | ((other == own) & (extremes.top[block] < labels[block]))  # the first of equals
+    return flags
+
+
+def _lowest_own(labels: np.ndarray, own: np.ndarray, suspects: np.ndarray, quota: np.ndarray) -> np.ndarray:
+    """Of the rows `suspects`, those among the `quota` (K,) lowest own probabilities of their class, bool."""
+    highest = np.full(len(quota), -np.inf)
+    np.maximum.at(highest, labels[suspects], own[suspects].astype(np.float64))
+    rows = np.flatnonzero((labels >= 0) & (own <= highest[labels]))  # no other comes before a suspect
+    chosen = np.zeros(len(labels), bool)
+    chosen[rows] = first_per_group(labels[rows], own[rows], rows, quota)
+    return chosen[suspects]
+
+
+def _largest_margin(
+    labels: np.ndarray, pred_probs: np.ndarray, extremes: RowExtremes, suspects: np.ndarray, quota: np.ndarray
+) -> np.ndarray:
+    """Of the rows `suspects`, those among the `quota[given, other]` largest margins of a pair of classes, bool.
+
+    All other rows matter only where they come before a suspect, and few have so large a margin to any class: only
+    these, and only their columns with a quota, are read.
+    """
+    largest = LargestMargins(quota)
+    largest.update_at(suspects, labels, pred_probs)
+    least = largest.settle()
+    rival = np.zeros(len(labels), bool)
+    for block in row_blocks(len(labels), 1):
+        margin = extremes.other[block] - extremes.own[block].astype(np.float64)
+        rival[block] = (labels[block] >= 0) & (margin >= least[labels[block]])
+    rival[suspects] = False
+    largest.update_at(np.flatnonzero(rival), labels, pred_probs)
+    chosen = np.zeros(len(labels), bool)
+    chosen[largest.result()] = True
+    return chosen[suspects]
 
 
 def _check_pruning(filter_by: str, joint: np.ndarray | None, frac_noise: float, min_examples_per_class: int) -> None:

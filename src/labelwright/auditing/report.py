@@ -11,24 +11,26 @@ import numpy as np
 
 import labelwright
 from labelwright.auditing import _charts
-from labelwright.auditing._report_items import check_content, short
+from labelwright.auditing._report_items import Look, check_content, short
 from labelwright.auditing._report_view import ITEM_BYTES, TOP, Budget, Page
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from labelwright.auditing.companions import Companions
     from labelwright.auditing.result import Audit
 
 _PAGE, _BRIEF = "report.html.j2", "notebook.html.j2"
 
 
-def render(audit: Audit, *, content: Any = None) -> str:
+def render(audit: Audit, *, content: Any = None, companions: Companions | None = None) -> str:
     """The audit as one self-contained page, below 5 MB whatever N and K: 60 issues, 1000 classes, a 30 x 30 heat map.
 
     Args:
         audit: what to tell.
         content: what the items look like, a sequence of N texts, images (path, bytes or uint8 array (H, W[, 3])) or
             rows (dict). Texts are cut at 400 characters, images shrunk to 96 pixels, rows to 12 cells.
+        companions: the labelling instruction and the nutrition label, each a section of its own; None leaves them out.
 
     Returns:
         HTML. No script, nothing fetched; whatever comes from the data is escaped.
@@ -39,7 +41,9 @@ def render(audit: Audit, *, content: Any = None) -> str:
     check_content(content, len(audit.items))
     page = Page(audit, Budget(content))
     flagged = audit.ranking[audit.is_issue[audit.ranking]]
-    issues = page.issues(flagged, TOP, spare=ITEM_BYTES // 3)
+    issues = page.issues(flagged, TOP, spare=ITEM_BYTES // 2)
+    ambiguous, novel = page.of_kind("ambiguous", audit.ambiguity), page.of_kind("novel", audit.novelty)
+    duplicates = page.duplicates()
     return _environment().get_template(_PAGE).render(
         **_headline(audit),
         version=labelwright.__version__,
@@ -48,15 +52,56 @@ def render(audit: Audit, *, content: Any = None) -> str:
         n_classes=len(audit.space),
         mistakes=page.mistakes(),
         issues=issues,
-        ambiguous=page.of_kind("ambiguous", audit.ambiguity),
-        novel=page.of_kind("novel", audit.novelty),
-        duplicates=page.duplicates(),
+        ambiguous=ambiguous,
+        novel=novel,
+        duplicates=duplicates,
+        **_beside(companions, page),
         overlap=page.overlap(),
         notes=[short(note, 500) for note in audit.notes],
         settings=[(short(k, 60), short(v, 500)) for k, v in _flat(audit.settings)],
         structure=audit.space.structure,
         has_neighbours=audit.neighbours is not None,
     )  # fmt: skip
+
+
+def _beside(companions: Companions | None, page: Page) -> dict[str, Any]:
+    """The sections that others write, as markup."""
+    if companions is None:
+        return {"instructions": None, "no_instructions": "", "nutrition": None}
+    from markupsafe import Markup
+
+    from labelwright.auditing.instructions import instructions_html
+    from labelwright.auditing.nutrition import nutrition_html
+
+    def look(row: int) -> Look | None:
+        return page.budget.look(row) if page.budget.left > 0 else None
+
+    told = companions.instructions
+    return {
+        "instructions": told and Markup(instructions_html(told, look, page.name)),
+        "no_instructions": companions.no_instructions,
+        "nutrition": Markup(nutrition_html(companions.nutrition)),
+    }
+
+
+def details(audit: Audit) -> dict[str, Any]:
+    """What the page shows beyond the summary and the items, for programs: transition, confident joint, effort curve,
+    duplicates and overlap. NaN is null."""
+    effort = audit.effort
+    points = np.unique(np.linspace(0, len(effort.n_reviewed) - 1, num=200).astype(int))
+    return {
+        "summary": audit.summary(),
+        "classes": [str(c) for c in audit.space.classes],
+        "transition": {"axes": "true, given", "values": _listed(audit.transition)},
+        "confident_joint": {"axes": "given, true", "values": audit.confident_joint.tolist()},
+        "effort": {name: _listed(values[points].astype(float)) for name, values in effort._asdict().items()},
+        "duplicates": audit.duplicates.slice(0, 1000).to_pylist(),
+        "overlap": audit.overlap.slice(0, 1000).to_pylist(),
+    }
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    return [_listed(v) for v in values] if values.ndim > 1 else [None if np.isnan(v) else float(v) for v in values]
 
 
 def notebook(audit: Audit) -> str:

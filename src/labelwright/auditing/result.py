@@ -220,38 +220,71 @@ class Audit:
         Raises:
             FileExistsError: there is something at `path`.
         """
+        from labelwright.auditing.companions import companions
         from labelwright.auditing.report import render
 
         path = Path(path)
-        html = render(self, content=content)
+        html = render(self, content=content, companions=companions(self, content=content))
         with path.open("x", encoding="utf-8") as file:
             file.write(html)
         return path
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write issues.parquet, items.parquet, review_sample.parquet, summary.json and report.html into a new folder.
+    def save(self, folder: str | os.PathLike[str], *, content: Any = None) -> Path:
+        """Write what `files` names into a new folder.
 
         Raises:
             FileExistsError: the folder exists.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=False)
-        for name, write in self.files().items():
+        for name, write in self.files(content=content).items():
             write(folder / name)
         return folder
 
-    def files(self, *, content: Any = None, n_review: int = 200, seed: int = 0) -> dict[str, Any]:
-        """File name -> function that writes it: what a label repository keeps of an audit."""
+    def files(
+        self,
+        *,
+        content: Any = None,
+        table: Any = None,
+        label: str | None = None,
+        name: str | None = None,
+        n_review: int = 200,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """File name -> function that writes it: what a label repository keeps of an audit.
+
+        content: as in `report`.   table, label, name: the data set's table, its label column and name, for the nutrition
+        label.   n_review, seed: of the review sample.
+        """
         import pyarrow.parquet as pq
 
+        from labelwright.auditing.companions import companions
+        from labelwright.auditing.report import details, render
+
         sample = self.review_sample(n_review, seed)
+        beside = companions(self, content=content, table=table, label=label, name=name)
+        told = (
+            beside.instructions.to_dict() if beside.instructions else {"classes": [], "notes": [beside.no_instructions]}
+        )
+        texts = {
+            "summary.json": lambda: _json(self.summary()),
+            "report.json": lambda: _json(details(self)),
+            "instructions.json": lambda: _json(told),
+            "nutrition.json": beside.nutrition.to_json,
+            "report.html": lambda: render(self, content=content, companions=beside),
+        }
+        tables = {
+            "issues.parquet": lambda: self.issues,
+            "items.parquet": lambda: self.table,
+            "review_sample.parquet": lambda: sample,
+        }
         return {
-            "issues.parquet": lambda path: pq.write_table(self.issues, path, compression="zstd"),
-            "items.parquet": lambda path: pq.write_table(self.table, path, compression="zstd"),
+            **{
+                file: lambda path, make=make: pq.write_table(make(), path, compression="zstd")
+                for file, make in tables.items()
+            },
             "review_sample.csv": lambda path: self._write_form(sample, content, path),
-            "review_sample.parquet": lambda path: pq.write_table(sample, path, compression="zstd"),
-            "summary.json": lambda path: path.write_text(json.dumps(self.summary(), indent=1, ensure_ascii=False)),
-            "report.html": lambda path: self.report(path, content=content),
+            **{file: lambda path, make=make: path.write_text(make(), encoding="utf-8") for file, make in texts.items()},
         }
 
     def _write_form(self, sample: pa.Table, content: Any, path: Path) -> None:
@@ -289,6 +322,10 @@ class Audit:
         from labelwright.auditing.report import notebook
 
         return notebook(self)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _cell(value: Any) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from labelwright.auditing._extremes import RowExtremes, row_extremes
 from labelwright.auditing.thresholds import class_thresholds, refuse_nan, row_blocks
 from labelwright.errors import LabelError, OptionError, check_option
 
+_TINY = float(np.finfo(np.float64).tiny)
 _TEMPERATURES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 200.0)
 
 
@@ -23,11 +25,23 @@ def _normalized_margin(p: np.ndarray, own: np.ndarray, given: np.ndarray) -> np.
 
 
 def _confidence_weighted_entropy(p: np.ndarray, own: np.ndarray, given: np.ndarray) -> np.ndarray:
+    return weigh_entropy(row_entropy(p, p, np.empty_like(p)), own, p.shape[1])  # p is not needed again
+
+
+def row_entropy(p: np.ndarray, scratch: np.ndarray, logs: np.ndarray) -> np.ndarray:
+    """Entropy of each row in nats, (n,).   p: (n, K) floats.   scratch, logs: (n, K) float64, overwritten."""
+    np.maximum(p, _TINY, out=scratch, dtype=np.float64)  # 0 log 0 is 0, and a sum in which 1e-305 is not seen
+    np.log(scratch, out=logs)
+    np.multiply(logs, scratch, out=logs)
+    return -logs.sum(1)
+
+
+def weigh_entropy(entropy: np.ndarray, own: np.ndarray, n_classes: int) -> np.ndarray:
+    """The score "confidence_weighted_entropy" from the entropy of the row and the probability of its label."""
     # log(1 + z) / z with z = (H / log K) / own, in its limits: own -> 0 gives z -> inf and score 0, and z -> 0 gives 1.
     # Clipping own and z at 1e-6 instead, as is common, scores [1, 0] given as 0 with 0 and [1e-9, 1] given as 0 with
     # 0.98.
-    entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)
-    z = np.maximum(entropy, 0.0) / np.log(p.shape[1]) / np.where(own > 0, own, 1.0)
+    z = np.maximum(entropy, 0.0) / np.log(n_classes) / np.where(own > 0, own, 1.0)
     score = np.where(z > 0, np.log1p(z) / np.where(z > 0, z, 1.0), 1.0)
     return np.where(own > 0, score, 0.0)
 
@@ -76,6 +90,10 @@ def label_quality(
     if adjust:
         thresholds = class_thresholds(labels, pred_probs)
         shift = thresholds.max() - thresholds
+    if shift is None and score == "self_confidence":
+        return _clipped_own(labels, pred_probs)
+    if shift is None and score == "normalized_margin" and pred_probs.shape[1] > 1:
+        return normalized_margin(row_extremes(labels, pred_probs))
     quality = np.full(len(labels), np.nan)
     for block in row_blocks(*pred_probs.shape):
         seen = np.flatnonzero(labels[block] >= 0)
@@ -88,6 +106,31 @@ def label_quality(
         refuse_nan(values)
         quality[block.start + seen] = np.clip(values, 0.0, 1.0)
     return quality
+
+
+def _clipped_own(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+    quality = np.full(len(labels), np.nan)
+    for block in row_blocks(len(labels), 1):
+        seen = block.start + np.flatnonzero(labels[block] >= 0)
+        own = pred_probs[seen, labels[seen]].astype(np.float64)
+        refuse_nan(own)
+        quality[seen] = np.clip(own, 0.0, 1.0)
+    return quality
+
+
+def self_confidence(extremes: RowExtremes, *, spend: bool = False) -> np.ndarray:
+    """The score of that name from the extremes of the rows, (N,) in their type. `spend` overwrites `extremes.own`."""
+    return np.clip(extremes.own, 0.0, 1.0, out=extremes.own if spend else None)
+
+
+def normalized_margin(extremes: RowExtremes, *, spend: bool = False) -> np.ndarray:
+    """The score of that name from the extremes of the rows, (N,) float64. `spend` may overwrite `extremes.other`."""
+    in_place = spend and extremes.other.dtype == np.float64
+    margin = extremes.other if in_place else np.empty(len(extremes.other))
+    np.subtract(extremes.own, extremes.other, out=margin, dtype=np.float64)
+    margin += 1
+    margin /= 2
+    return np.clip(margin, 0.0, 1.0, out=margin)
 
 
 def ensemble_quality(

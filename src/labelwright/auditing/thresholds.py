@@ -37,16 +37,20 @@ class ClassThresholds:
         for block in row_blocks(len(labels), 1):
             rows = np.flatnonzero(labels[block] >= 0)
             given = labels[block][rows]
-            self.add(given, pred_probs[block][rows, given])
+            self.add(given, pred_probs[block.start + rows, given])
 
     def add(self, given: np.ndarray, own: np.ndarray) -> None:
         """Items by the class they were given, (n,) int without -1, and the probability of that class, (n,)."""
         refuse_nan(own)
-        scaled = own.astype(np.float64) * _SCALE
-        high = np.rint(scaled)
-        np.add.at(self.count, given, 1)
-        np.add.at(self._high, given, high.astype(np.int64))
-        np.add.at(self._low, given, np.rint((scaled - high) * _SCALE).astype(np.int64))
+        n_classes = len(self.count)
+        for block in row_blocks(len(given), 1):  # short enough that sums of 30 bits are exact in float64
+            at = given[block]
+            scaled = own[block].astype(np.float64) * _SCALE
+            high = np.rint(scaled)
+            low = np.rint((scaled - high) * _SCALE)
+            self.count += np.bincount(at, minlength=n_classes)
+            self._high += np.bincount(at, high, n_classes).astype(np.int64)
+            self._low += np.bincount(at, low, n_classes).astype(np.int64)
 
     def merge(self, other: ClassThresholds) -> None:
         self.count += other.count

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from labelwright import __version__
+from labelwright.cli import advise as _advise
 from labelwright.cli import audit as _audit
 from labelwright.cli import demo as _demo
 from labelwright.cli import systems as _systems
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("audit")(_audit.audit)
+app.command("advise")(_advise.advise)
 app.command("demo")(_demo.demo)
 app.command("systems")(_systems.systems)
 app.command("prove")(_systems.prove)
