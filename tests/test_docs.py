@@ -34,6 +34,29 @@ def test_the_first_page_is_the_readme_s_story():
     assert blocks("README.md", "text")[0] == blocks("docs/index.md", "text")[0]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["docs/tutorial-text.md", "docs/tutorial-images.md"])
+def test_the_longer_tutorials(page, tmp_path, monkeypatch, capsys):
+    from labelwright.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for language, code in re.findall(r"```(python|sh)\n(.*?)```", (ROOT / page).read_text(), re.S):
+        if language == "python":
+            exec(compile(code, page, "exec"), names)  # noqa: S102  our own page
+            continue
+        monkeypatch.setattr(sys, "argv", code.split())
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code, capsys.readouterr().err
+
+
+def test_what_works_shows_the_recorded_results():
+    from labelwright.systems.page import what_works
+
+    assert (ROOT / "docs/what-works.md").read_text().strip() == what_works().strip()
+
+
 def test_the_tutorial(tmp_path, monkeypatch, capsys):
     from labelwright.cli.main import main
 

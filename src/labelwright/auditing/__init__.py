@@ -1,5 +1,6 @@
 """Which labels are wrong, how many, and what to review first."""
 
+from labelwright.auditing.boxes import audit_boxes
 from labelwright.auditing.files import FileAudit, audit_file
 from labelwright.auditing.parts import PartAudit
 from labelwright.auditing.result import Audit
@@ -7,4 +8,4 @@ from labelwright.auditing.tokens import audit_tokens
 from labelwright.auditing.values import audit_values
 from labelwright.auditing.verb import audit
 
-__all__ = ["Audit", "FileAudit", "PartAudit", "audit", "audit_file", "audit_tokens", "audit_values"]
+__all__ = ["Audit", "FileAudit", "PartAudit", "audit", "audit_boxes", "audit_file", "audit_tokens", "audit_values"]
