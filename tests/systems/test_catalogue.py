@@ -81,9 +81,10 @@ def test_recorded_states_follow_from_the_recorded_numbers(system) -> None:
 
 def test_systems_are_found_by_name_number_and_beginning() -> None:
     assert find("toptwo") is find("12") is find(12) is find("TopTwo") is find("topt")
+    assert find("nutrition").number == 26
     with pytest.raises(OptionError, match="did you mean toptwo"):
         find("toptow")
-    with pytest.raises(OptionError, match="begins several names"):
+    with pytest.raises(OptionError, match="part of several names"):
         find("la")
     with pytest.raises(OptionError, match="labelwright systems QUERY"):
         find("999")

@@ -81,7 +81,7 @@ def _system(row: dict[str, Any]) -> System:
 
 
 def find(name: str | int) -> System:
-    """The system of that name, number, or unique beginning of a name.
+    """The system of that name, number, or unique part of a name.
 
     Raises:
         OptionError: none, or several.
@@ -94,12 +94,14 @@ def find(name: str | int) -> System:
     if re.fullmatch("0*[1-9][0-9]*", wanted):
         found = [s for s in every if s.number == int(wanted)]
     else:
-        found = [s for s in every if s.name == wanted] or [s for s in every if wanted and s.name.startswith(wanted)]
+        named = [s for s in every if s.name == wanted]
+        begun = [s for s in every if wanted and s.name.startswith(wanted)]
+        found = named or begun or [s for s in every if len(wanted) > 3 and wanted in s.name]
     if len(found) == 1:
         return found[0]
     names = [s.name for s in found] or nearest(wanted, [s.name for s in every])[:3]
     raise OptionError(
-        found=f"system {str(name)!r}, which {'begins several names' if found else 'is in no list'}",
+        found=f"system {str(name)!r}, which {'is part of several names' if found else 'is in no list'}",
         expected="a name or number of the catalogue",
         fix=f"did you mean {', '.join(names)}? `labelwright systems QUERY` searches them",
     )
