@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from labelwright.auditing.fast import EntropyScores, confident_core
 from labelwright.auditing.filters import FILTERS, PRUNE, find_issues, prune_counts
 from labelwright.auditing.scores import SCORES, label_quality
 from labelwright.auditing.thresholds import class_thresholds
-from labelwright.errors import LabelError, LabelwrightWarning, MissingExtra, OptionError, ProbabilityError
+from labelwright.errors import LabelError, LabelwrightWarning, OptionError, ProbabilityError
 from labelwright.stream.statistic import Statistic, chunks
 
 eq = np.testing.assert_array_equal
@@ -342,69 +341,6 @@ def test_progress_counts_the_items(monkeypatch):
     calls = []
     confident_core(labels, p, threads=2, progress=lambda *call: calls.append(call))
     assert [done for _, done, _ in calls] == [50, 100, 150] and {total for *_, total in calls} == {150}
-
-
-# --------------------------------------------------------------------------------------------------- with and without Numba
-@pytest.fixture
-def numba_is(monkeypatch):
-    """Have another module, or none, in the place of Numba."""
-
-    def put(module):
-        def load(name):
-            if module is None:
-                raise ImportError(name)
-            return module
-
-        _row_kernel.compiled.cache_clear()
-        monkeypatch.setattr(_row_kernel, "import_module", load)
-
-    yield put
-    _row_kernel.compiled.cache_clear()
-
-
-def test_without_numba_auto_goes_on_and_a_wish_for_it_is_answered(numba_is, monkeypatch):
-    numba_is(None)
-    monkeypatch.setattr(_row_kernel, "WORTH_COMPILING", 1)
-    labels, p = random_case(13)
-    assert confident_core(labels, p).is_issue.any()
-    with pytest.raises(MissingExtra, match=r"pip install \"labelwright\[fast\]\""):
-        confident_core(labels, p, engine="numba")
-
-
-@pytest.mark.parametrize("stage", ["choosing a folder", "keeping the code"])
-def test_where_compiled_code_cannot_be_kept_it_is_made_anew(numba_is, stage):
-    made = []
-
-    def njit(nogil, cache=False):
-        def compile_(function):
-            if cache and stage == "choosing a folder":
-                raise RuntimeError("no locator available")
-
-            def call(*arguments):
-                if cache:
-                    raise PermissionError("read-only file system")
-                made.append(len(arguments[0]))
-                return function(*arguments)
-
-            return call
-
-        return compile_
-
-    numba_is(SimpleNamespace(njit=njit))
-    labels, p = random_case(14)
-    eq(confident_core(labels, p, engine="numba").top, confident_core(labels, p, engine="numpy").top)
-    assert made == [1, len(p)]
-
-
-def test_auto_compiles_for_large_arrays_only(numba_is, monkeypatch):
-    used = []
-    numba_is(SimpleNamespace(njit=lambda **_: lambda f: lambda *a: (used.append(1), f(*a))[1]))
-    labels, p = random_case(15)
-    confident_core(labels, p)
-    assert not used
-    monkeypatch.setattr(_row_kernel, "WORTH_COMPILING", p.size)
-    confident_core(labels, p)
-    assert used
 
 
 @pytest.mark.parametrize("top", [None, 100, "all"])
