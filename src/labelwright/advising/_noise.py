@@ -153,7 +153,7 @@ def _say_noise(case: Case, labels: Evidence, content: Evidence, result: Any, n: 
         severity = "medium" if rate.low >= 0.1 or (content.kind == "pred_probs" and rate.estimate >= 0.2) else "low"
         sentence += f". That model meets only {percent(agrees)} of the labels, so it may well be the model that errs"
         sentence += ": review a sample"
-    elif each < 30 and n < labels.n:
+    elif each < 50 and n < labels.n:
         sentence += f". These are about {each:.0f} items per class: an audit of all items is surer"
     figures = {
         "estimate": rate.estimate,
