@@ -1,6 +1,6 @@
 """Write docs/benchmarks.md from the recorded results.
 
-python benchmarks/page.py        # reads benchmarks/results/*.json, made by error_model_cases.py and count_with_reviews.py
+python benchmarks/page.py        # reads benchmarks/results/*.json, made by the scripts beside it
 """
 
 from __future__ import annotations
@@ -68,12 +68,56 @@ def counts(rows: list[dict[str, Any]]) -> str:
     return "\n".join(out) + "\n"
 
 
+def masks(found: dict[str, Any]) -> str:
+    """Images and pixels with planted faults."""
+    out = [
+        "| model, fault | image AP (softmin, num_pixel_issues) | pixel AP | pixel F1 of the flags |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    out += [
+        f"| {r['model']}, {r['case']} | {r['image_ap']:.3f} ({r['image_ap_softmin']:.3f}, {r['image_ap_num_pixel_issues']:.3f}) "
+        f"| {r['pixel_ap']:.3f} ({r['pixel_ap_peer']:.3f}) | {r['pixel_f1']:.3f} ({r['pixel_f1_peer']:.3f}) |"
+        for r in found["summary"]
+    ]
+    cpu = [float(np.mean([r[k] for r in found["summary"]])) for k in ("cpu", "cpu_softmin", "cpu_num_pixel_issues")]
+    ours, peer = (found["peak_mib"][name] for name in ("ours", "cleanlab"))
+    return "\n".join(out) + (
+        f"\n\n{cpu[0]:.1f} CPU s (softmin {cpu[1]:.1f}, num_pixel_issues {cpu[2]:.1f}); peak memory {ours:.0f} MiB, mapped files "
+        f"included (cleanlab {peer:.0f}).\n"
+    )
+
+
+def boxes(found: dict[str, Any]) -> str:
+    """Pictures, boxes and missed objects with planted faults."""
+    out = [
+        "| detector, fault | picture AP | cleanlab's default | box AP | missed-object AP | F1 of the flags |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, case in found["cases"].items():
+        cells = [
+            f"{case[k]['ours']:.3f} ({case[k]['cleanlab best']:.3f})" if k in case else ""
+            for k in ("image", "box", "missed")
+        ]
+        flags = f"{case['flags F1']['ours']:.3f} ({case['flags F1']['cleanlab']:.3f})"
+        out.append(
+            f"| {name} | {cells[0]} | {case['image']['cleanlab default']:.3f} | {cells[1]} | {cells[2]} | {flags} |"
+        )
+    return "\n".join(out) + "\n"
+
+
 def main() -> None:
     """Fill the page's marked places."""
     errors = json.loads((HERE / "results" / "error_model.json").read_text())
     drawn = json.loads((HERE / "results" / "count.json").read_text())
     text = (HERE / "page.md").read_text()
-    for mark, table in (("RANKING", ranking(errors)), ("SOURCES", sources(errors)), ("COUNTS", counts(drawn))):
+    tables = {
+        "RANKING": ranking(errors),
+        "SOURCES": sources(errors),
+        "COUNTS": counts(drawn),
+        "MASKS": masks(json.loads((HERE / "results" / "masks.json").read_text())),
+        "BOXES": boxes(json.loads((HERE / "results" / "boxes.json").read_text())),
+    }
+    for mark, table in tables.items():
         text = text.replace(f"<!-- {mark} -->", table)
     PAGE.write_text(text)
 

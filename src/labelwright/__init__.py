@@ -12,6 +12,7 @@ _PUBLIC = {
     "advise": "labelwright.advising",
     "audit": "labelwright.auditing",
     "audit_boxes": "labelwright.auditing",
+    "audit_masks": "labelwright.auditing",
     "audit_tokens": "labelwright.auditing",
     "audit_values": "labelwright.auditing",
     "Audit": "labelwright.auditing",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from labelwright.auditing import PartAudit as PartAudit
     from labelwright.auditing import audit as audit
     from labelwright.auditing import audit_boxes as audit_boxes
+    from labelwright.auditing import audit_masks as audit_masks
     from labelwright.auditing import audit_tokens as audit_tokens
     from labelwright.auditing import audit_values as audit_values
     from labelwright.errors import LabelwrightError as LabelwrightError

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwright.auditing._ranking import Lowest, first_per_group, lowest_first
+from labelwright.auditing._ranking import first_per_group, lowest_first
+from labelwright.stream import Lowest
 from labelwright.stream.statistic import Statistic
 
 

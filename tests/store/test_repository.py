@@ -94,7 +94,7 @@ HEAD = {"format": "labelwright.labels", "version": 1, "fingerprint": "f1", "spac
         ("[" * 100_000, "cannot be read"),
         ("[]", "something else"),
         ('{"format": "coco"}', "something else"),
-        (json.dumps({**HEAD, "version": 2}), "upgrade"),
+        (json.dumps({**HEAD, "version": 3}), "upgrade"),
         (json.dumps({**HEAD, "fingerprint": None}), "without fingerprint"),
     ],
 )

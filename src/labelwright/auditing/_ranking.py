@@ -1,4 +1,4 @@
-"""Lowest values first, ties to the lower row: of all, of each group, and of a stream."""
+"""Lowest values first, ties to the lower row: of all, and of each group. Of a stream: `stream.Lowest`."""
 
 from __future__ import annotations
 
@@ -44,40 +44,3 @@ def first_per_group(group: np.ndarray, key: np.ndarray, row: np.ndarray, quota: 
     rank -= np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
     chosen[order] = rank < quota[ordered]
     return chosen
-
-
-class Lowest:
-    """Mergeable statistic: the rows of the `size` lowest values of a stream, lowest first, ties to the lower row.
-
-    A chunk is `(rows, values)`, rows (n,) int; NaN is passed over. Holds at most 2 `size` + 65,536 values beside a chunk.
-    """
-
-    def __init__(self, size: int):
-        self.size = size
-        self._rows = np.zeros(0, np.int64)
-        self._values = np.zeros(0)
-        self._cutoff = np.inf  # values above can no longer be among the lowest
-
-    def update(self, chunk: tuple[np.ndarray, np.ndarray]) -> None:
-        rows, values = chunk
-        low = np.flatnonzero(values <= self._cutoff)
-        self._rows = np.concatenate([self._rows, rows[low]])
-        self._values = np.concatenate([self._values, values[low]])
-        if len(self._rows) > 2 * self.size + 2**16:
-            self._compact()
-
-    def _compact(self) -> None:
-        if len(self._rows) > self.size:
-            kth = np.partition(self._values, self.size - 1)[self.size - 1] if self.size else -np.inf
-            self._cutoff = float(kth)
-            low = np.flatnonzero(self._values <= kth)
-            self._rows, self._values = self._rows[low], self._values[low]
-        order = np.lexsort((self._rows, self._values))[: self.size]
-        self._rows, self._values = self._rows[order], self._values[order]
-
-    def merge(self, other: Lowest) -> None:
-        self.update((other._rows, other._values))
-
-    def result(self) -> np.ndarray:
-        self._compact()
-        return self._rows

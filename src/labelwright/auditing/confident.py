@@ -160,6 +160,23 @@ class ConfidentJoint:
     def result(self) -> np.ndarray:
         return calibrate(self.raw(), self.label_counts) if self.calibrated else self.raw()
 
+    def state(self) -> dict[str, np.ndarray]:
+        cell = np.flatnonzero(self.counts)  # few: a part of the data fills a small share of K x K
+        return {
+            "thresholds": self.thresholds,
+            "calibrated": np.array(self.calibrated),
+            "cell": cell,
+            "counts": self.counts.reshape(-1)[cell],
+            "label_counts": self.label_counts,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, np.ndarray]) -> ConfidentJoint:
+        self = cls(state["thresholds"], calibrated=bool(state["calibrated"]))
+        self.counts.reshape(-1)[state["cell"]] = state["counts"]
+        self.label_counts = state["label_counts"].copy()
+        return self
+
 
 def confident_joint(
     labels: np.ndarray, pred_probs: np.ndarray, *, thresholds: np.ndarray | None = None, calibrated: bool = True

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from labelwright.auditing._extremes import Chunk, row_extremes
-from labelwright.auditing._ranking import Lowest, lowest_first
+from labelwright.auditing._ranking import lowest_first
 from labelwright.auditing.confident import guesses
 from labelwright.auditing.filters import FILTERS, PRUNE, flag_rows, prune_counts, prune_rows, warn_of_skipped
 from labelwright.auditing.scores import SCORES, normalized_margin, row_entropy, self_confidence, weigh_entropy
 from labelwright.auditing.thresholds import row_blocks
 from labelwright.errors import OptionError, ProbabilityError, check_option, check_whole
+from labelwright.stream.topk import Lowest
 
 _ENTROPY_BLOCK = 2**15  # entries: with its two scratch arrays it stays in the cache of one core
 

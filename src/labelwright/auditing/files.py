@@ -16,6 +16,7 @@ import numpy as np
 
 import labelwright
 from labelwright.auditing._inputs import Inputs, read_inputs
+from labelwright.auditing._record import record_audit
 from labelwright.auditing._sources import predict
 from labelwright.auditing.result import Audit
 from labelwright.auditing.verb import audit
@@ -142,7 +143,9 @@ def audit_file(
         content=_content(table, columns, root), table=_told_table(table, columns), label=columns.label,
         name=Path(data).name, n_review=review_size, seed=seed,
     )  # fmt: skip
-    return FileAudit(result, repo, repo.write_audit(written), columns)
+    folder = repo.write_audit(written)
+    record_audit(repo, result, audit=folder.name, reviews=answers)
+    return FileAudit(result, repo, folder, columns)
 
 
 def default_repository(data: str | os.PathLike[str]) -> Path:

@@ -61,6 +61,15 @@ class ClassThresholds:
         mean = (self._high + self._low / _SCALE) / _SCALE / np.maximum(self.count, 1)
         return np.where(self.count > 0, np.maximum(mean, _FLOOR), ABSENT)
 
+    def state(self) -> dict[str, np.ndarray]:
+        return {"count": self.count, "high": self._high, "low": self._low}
+
+    @classmethod
+    def from_state(cls, state: dict[str, np.ndarray]) -> ClassThresholds:
+        self = cls(len(state["count"]))
+        self.count, self._high, self._low = (state[name].copy() for name in ("count", "high", "low"))
+        return self
+
 
 def refuse_nan(values: np.ndarray) -> None:
     """Raise `ProbabilityError` where a value made of probabilities is NaN or infinite."""

@@ -12,6 +12,7 @@ from labelwright import __version__
 from labelwright.cli import advise as _advise
 from labelwright.cli import audit as _audit
 from labelwright.cli import demo as _demo
+from labelwright.cli import labels as _labels
 from labelwright.cli import systems as _systems
 from labelwright.cli.console import say
 from labelwright.errors import LabelwrightError
@@ -26,6 +27,10 @@ app = typer.Typer(
 app.command("audit")(_audit.audit)
 app.command("advise")(_advise.advise)
 app.command("demo")(_demo.demo)
+app.command("log")(_labels.log)
+app.command("diff")(_labels.diff)
+app.command("show")(_labels.show)
+app.command("tag")(_labels.tag)
 app.command("systems")(_systems.systems)
 app.command("prove")(_systems.prove)
 

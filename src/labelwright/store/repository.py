@@ -1,12 +1,14 @@
-"""The label repository `NAME.labels/`: audits are added whole or not at all, and nothing in it is ever changed.
+"""The label repository `NAME.labels/`: events and audits are added whole or not at all, and none is ever changed.
 
     NAME.labels/labels.json                 head: format, created, fingerprint and name of the data, label space, tool
+    NAME.labels/events/                     who said what about which item (`labelwright.store.events`); made when first used
     NAME.labels/audits/0001/...             one folder per audit
     NAME.labels/{report.html, ...}          copies of the newest audit's files; derived, replaced one by one
     NAME.labels/cache/KEY.npy               computed arrays, named by a hash of all they depend on; derived
 
-The one commit point is the rename of a finished hidden folder to audits/NNNN. A process that dies before leaves a
-hidden folder that nobody reads and that a later writer removes when it is a day old.
+The one commit point of an audit is the rename of a finished hidden folder to audits/NNNN. A process that dies before leaves
+a hidden folder that nobody reads and that a later writer removes when it is a day old. Version 1 of the format had no
+events: such a repository is read as it is, and becomes version 2 with its first events.
 """
 
 from __future__ import annotations
@@ -26,14 +28,17 @@ import numpy as np
 import labelwright
 from labelwright.errors import LabelwrightWarning, RepositoryError
 from labelwright.store._atomic import FileContent, fill, new_name, remove_stale, sync, sync_folder, write
+from labelwright.store.history import LabelHistory
 
-FORMAT, VERSION = "labelwright.labels", 1
+FORMAT, VERSION = "labelwright.labels", 2
 DERIVED = ("report.html", "issues.parquet", "summary.json")  # copied to the top, for people
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
-class Repository:
-    """Labels of one data set on disk. Made by `create`, `open` or `open_or_create`.
+class Repository(LabelHistory):
+    """Labels of one data set on disk: its audits, and the events and versions of `LabelHistory`.
+
+    Made by `create`, `open` or `open_or_create`.
 
     path: the folder.   head: what labels.json says (`created`, `fingerprint`, `source`, `space`, `tool`, ...).
     """
@@ -220,6 +225,18 @@ class Repository:
                 continue  # another process took the number
             sync_folder(audit.parent)
             return audit
+
+    def _upgrade(self) -> None:
+        """Mark a repository of version 1 as one that has events, before it has them."""
+        if self.head["version"] < VERSION:
+            head, temp = self.head | {"version": VERSION}, self.path / new_name()
+            try:
+                write(temp, json.dumps(head, indent=1, ensure_ascii=False).encode())
+                os.replace(temp, self.path / "labels.json")
+            finally:
+                temp.unlink(missing_ok=True)
+            sync_folder(self.path)
+            self.head = head
 
     def refresh(self) -> None:
         """Make the copies at the top those of the newest audit. Each is replaced in one step; they are derived."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
+import numpy as np
+
 R = TypeVar("R", covariant=True)
 
 CHUNK_ENTRIES = 1 << 20
@@ -24,6 +26,18 @@ class Statistic(Protocol[R]):
 
     def result(self) -> R:
         """The value of the statistic over all rows seen so far."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A statistic that can be kept in a file and read back, so that a killed run goes on (`run(..., checkpoint=...)`)."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All it has seen and its options, as arrays of numbers or text."""
+
+    @classmethod
+    def from_state(cls, state: dict[str, np.ndarray]) -> Self:
+        """What `state` came from."""
 
 
 def chunks(n_rows: int, n_columns: int = 1, *, entries: int = CHUNK_ENTRIES) -> Iterator[slice]:
