@@ -199,7 +199,10 @@ def _look_at_labels(inputs: Inputs, given: HardLabels) -> None:
 def look_at_predictions(inputs: Inputs, pred_probs: np.ndarray) -> None:
     """Warn of classes that nobody predicts, of a fit too good to be out of sample, and of predictions that know nothing."""
     given = inputs.labels
-    if not isinstance(given, HardLabels) or not given.known.any():
+    if isinstance(given, MultiLabels):
+        _look_at_sets(inputs, given, pred_probs)
+        return
+    if not given.known.any():
         return
     names, guess = given.space.classes, pred_probs.argmax(1)
     known = given.ids[given.known]
@@ -223,5 +226,16 @@ def look_at_predictions(inputs: Inputs, pred_probs: np.ndarray) -> None:
     elif agreement < WEAK_ACCURACY:
         inputs.note(
             f"the predictions agree with only {agreement:.0%} of the labels. Under so weak a model most disagreements may be its "
+            "own mistakes: let a review decide, and take the flags as an order to look in, not as errors"
+        )
+
+
+def _look_at_sets(inputs: Inputs, given: MultiLabels, pred_probs: np.ndarray) -> None:
+    """Warn where most labels of the sets would not be predicted."""
+    present = given.dense() == 1
+    found = float((pred_probs[present] >= 0.5).mean()) if present.any() else 1.0
+    if found < WEAK_ACCURACY:
+        inputs.note(
+            f"the predictions find only {found:.0%} of the labels in the sets. Under so weak a model most disagreements may be its "
             "own mistakes: let a review decide, and take the flags as an order to look in, not as errors"
         )

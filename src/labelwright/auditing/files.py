@@ -35,12 +35,14 @@ _MATRIX = (".npy", ".npz")
 @dataclass(frozen=True)
 class FileAudit:
     """audit: the result.   repository: where it was written.   folder: this audit's own folder in it.
-    columns: which column played which role, with `explanation` for people."""
+    columns: which column played which role, with `explanation` for people.
+    content: what the items look like, texts, image paths or rows; None where only predictions were given."""
 
     audit: Audit
     repository: Repository
     folder: Path
     columns: Columns
+    content: list[Any] | None = None
 
 
 def audit_file(
@@ -139,13 +141,14 @@ def audit_file(
     )  # fmt: skip
     result.settings.update(made, columns=list(columns.explanation))
     result.notes.extend(note for note in inputs.notes if note not in result.notes)
+    content = _content(table, columns, root)
     written = result.files(
-        content=_content(table, columns, root), table=_told_table(table, columns), label=columns.label,
+        content=content, table=_told_table(table, columns), label=columns.label,
         name=Path(data).name, n_review=review_size, seed=seed,
     )  # fmt: skip
     folder = repo.write_audit(written)
     record_audit(repo, result, audit=folder.name, reviews=answers)
-    return FileAudit(result, repo, folder, columns)
+    return FileAudit(result, repo, folder, columns, content)
 
 
 def default_repository(data: str | os.PathLike[str]) -> Path:

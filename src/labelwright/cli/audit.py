@@ -54,7 +54,7 @@ def audit(
             seed=seed, review_size=review_size,
             budget=budget, precision=precision, recall=recall, explain=_explain, progress=progress,
         )  # fmt: skip
-    tell(found.audit)
+    tell(found.audit, content=found.content, keys_made=found.columns.id is None)
     _next_steps(found, reviewed=reviews is not None)
     if as_json:
         print(
@@ -70,8 +70,9 @@ def _explain(columns: Any) -> None:
         say.print(f"[dim]{say.plain(sentence)}[/]")
 
 
-def tell(result: Audit, *, top: int = 8) -> None:
-    """Print the headline, the flags and the first issues of an audit."""
+def tell(result: Audit, *, top: int = 8, content: Any = None, keys_made: bool = False) -> None:
+    """Print the headline, the flags and the first issues of an audit; `content` is what the items look like, `keys_made` that
+    their keys are hashes, whose first signs will do."""
     rate, figures = result.error_rate, result.summary()
     say.print()
     say.print(
@@ -88,27 +89,36 @@ def tell(result: Audit, *, top: int = 8) -> None:
         )
     else:
         say.print("nothing is flagged")
-    _issues(result, top)
+    _issues(result, top, content, keys_made)
 
 
-def _issues(result: Audit, top: int) -> None:
+def _issues(result: Audit, top: int, content: Any, keys_made: bool) -> None:
     from rich.table import Table
 
     rows = result.issues.slice(0, top).to_pylist()
     if not rows:
         return
+    told = content is not None and isinstance(content[rows[0]["row"]], str | Path)
     table = Table(box=None, pad_edge=False)
-    for name in ("rank", "item", "given", "suggested", "quality", "kind"):
+    for name in ("rank", "item", *(["text" if isinstance(content[0], str) else "image"] if told else ["row"])):
+        table.add_column(name)
+    for name in ("given", "suggested", "quality", "kind"):
         table.add_column(name)
     for row in rows:
-        shown = [say.plain(_short(row[name])) for name in ("item", "given", "suggested")]
+        key = str(row["item"])[:10] if keys_made else _short(row["item"])
+        what = _content(content[row["row"]]) if told else str(row["row"])
+        shown = [say.plain(text) for text in (key, what, _short(row["given"]), _short(row["suggested"]))]
         table.add_row(str(row["rank"]), *shown, f"{row['quality']:.3f}", row["kind"])
     say.print(table)
 
 
-def _short(value: Any) -> str:
+def _content(value: str | Path) -> str:
+    return value.name[:40] if isinstance(value, Path) else _short(" ".join(value.split()), 40)
+
+
+def _short(value: Any, most: int = 28) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 28 else text[:27] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _next_steps(found: FileAudit, *, reviewed: bool) -> None:

@@ -37,6 +37,7 @@ def run(out: Path, seed: int) -> dict[str, Any]:
     from sklearn.model_selection import train_test_split
 
     import labelwright as lw
+    from labelwright.auditing._record import record_audit
     from labelwright.store import Repository, fingerprint
 
     x, y = load_digits(return_X_y=True)
@@ -68,6 +69,7 @@ def run(out: Path, seed: int) -> dict[str, Any]:
 
     pixels = np.kron((x.reshape(-1, 8, 8) * 15.9).astype(np.uint8), np.ones((6, 6), dtype=np.uint8))
     folder = repo.write_audit(second.files(content=list(255 - pixels), n_review=N_REVIEW, seed=seed))
+    record_audit(repo, second, audit=folder.name, reviews=reviews)
     figures = _outcome(second, given, truth, planted, (x, x_test, y_test))
     figures |= {"seed": seed, "repository": str(repo.path), "audit": folder.name, "summary": second.summary()}
     _print_outcome(figures)

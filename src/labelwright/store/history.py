@@ -97,14 +97,19 @@ class LabelHistory:
         return changed_labels(events, first, second)
 
     def show(self, item: str) -> pa.Table:
-        """Every event of one item, as `events`, oldest first.
+        """Every event of one item, as `events`, oldest first. The first eight signs or more of a key will do where no other
+        key begins with them.
 
         Raises:
             DataError: no event tells of the item; the nearest names are told.
         """
         found = self.events(item)
         if found.num_rows == 0:
-            close = _nearest_items(item, self.event_table.read(["item"]))
+            every = self.event_table.read(["item"])
+            begun = _begun(item, every) if len(item) >= 8 else []
+            if len(begun) == 1:
+                return self.events(begun[0])
+            close = begun or _nearest_items(item, every)
             raise DataError(
                 found=f"no event of an item {item!r}",
                 expected="an item of this repository"
@@ -250,6 +255,14 @@ def _winners(events: pa.Table) -> np.ndarray:
         index = np.flatnonzero(rows)
         winner[code[index]] = index  # of equal codes the last one stays
     return winner[winner >= 0]
+
+
+def _begun(start: str, table: pa.Table) -> list[str]:
+    """Up to five item keys that begin with `start`."""
+    import pyarrow.compute as pc
+
+    keys = table["item"].filter(pc.starts_with(table["item"], start))
+    return sorted(pc.unique(keys).to_pylist())[:5]
 
 
 def _nearest_items(item: str, table: pa.Table) -> list[str]:
