@@ -2,6 +2,8 @@
 
 python benchmarks/soft_label_files.py --data FOLDER      # writes benchmarks/results/soft_labels.json, about a minute
 
+Without Numba only the readers in NumPy are timed.
+
 Teachers: cross-validated ResNet-18 on CIFAR-10N "worst" (50,000 x 10, FOLDER/cifar_n), and two made ones of 40,000 x
 1000: "imagenet-like" (mean top-1 about 0.8, four confusable neighbours, a tail without structure) and "hierarchy" (the
 tail lies mostly in the 50 classes of the likeliest one's group). KL is from the teacher's full rows to what is read,
@@ -17,13 +19,16 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labelwright.labels.soft import SoftLabels
-from labelwright.store._soft_codec import spread
+from labelwright.labels.space import LabelSpace
+from labelwright.store._soft_spread import spread
 from labelwright.store.soft_labels import SoftLabelFile, open_soft_labels, write_soft_labels
 
 K, BATCH, CHECK = 5, 256, 2000
@@ -76,7 +81,7 @@ def fidelity(p: np.ndarray, unseen: np.ndarray, folder: Path, name: str) -> list
         write_soft_labels(path, p, K, tail=tail, precision=precision)
         wrote = time.perf_counter() - start
         file = open_soft_labels(path)
-        table = file.tail
+        table = file._records.tail
         stored, cut = file[rows], spread(exact.index, exact.prob, exact.rest, exact.known, table, p.shape[1])
         both = np.column_stack([exact.prob, exact.rest]), np.column_stack([stored.prob, stored.rest])
         out.append(
@@ -87,10 +92,13 @@ def fidelity(p: np.ndarray, unseen: np.ndarray, folder: Path, name: str) -> list
                 "kl_full_exact_top5": kl(p[rows], cut), "kl_full_stored": kl(p[rows], stored.dense()),
                 "kl_unseen": kl(unseen, spread(new.index, new.prob, new.rest, new.known, table, p.shape[1])),
                 "write_rows_per_s": len(p) / wrote, "head_mean_kl": file.head["errors"]["mean_kl"],
+                "head_mean_kl_unseen": file.head["errors"].get("mean_kl_unseen", {}), "auto_takes": "",
             }
         )  # fmt: skip
         print(out[-1], flush=True)
-    return out
+    chosen = open_soft_labels(write_soft_labels(folder / f"{name}-auto", p, K)).head["tail"]
+    print(name, "auto takes", chosen, flush=True)
+    return [line | {"auto_takes": chosen} for line in out]
 
 
 def packed_reader(p: np.ndarray, folder: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -114,13 +122,14 @@ def packed_reader(p: np.ndarray, folder: Path) -> Callable[[np.ndarray], np.ndar
 
 def speed(p: np.ndarray, folder: Path, name: str, rounds: int = 60, inner: int = 10) -> dict[str, Any]:
     """Random batches to dense float32, every reader in turn, so that the machine's moods fall on all alike."""
-    files: dict[str, SoftLabelFile] = {
-        t: open_soft_labels(folder / f"{name}-{t}-uint8") for t in ("even", "shared", "class")
-    }
+    paths = {t: folder / f"{name}-{t}-uint8" for t in ("even", "shared", "class")}
     for precision in ("uint16", "float16", "float32"):
-        files[f"dense {precision}"] = open_soft_labels(
-            write_soft_labels(folder / precision, p[:4000], None, precision=precision)
-        )
+        paths[f"dense {precision}"] = write_soft_labels(folder / precision, p[:4000], None, precision=precision)
+    files: dict[str, SoftLabelFile] = {label: open_soft_labels(path, engine="numpy") for label, path in paths.items()}
+    if find_spec("numba"):
+        for label in ("even", "shared", "class", "dense uint16"):
+            files[f"{label}, numba"] = open_soft_labels(paths[label], engine="numba")
+            files[f"{label}, numba"].dense([0])  # compiles
     readers: dict[str, Callable[[np.ndarray], np.ndarray]] = {"packed records": packed_reader(p, folder)}
     readers |= {label: file.dense for label, file in files.items()}
     rng, took = np.random.default_rng(2), {label: [] for label in readers}  # type: ignore[var-annotated]
@@ -139,14 +148,28 @@ def speed(p: np.ndarray, folder: Path, name: str, rounds: int = 60, inner: int =
         start = time.perf_counter()
         open_soft_labels(folder / f"{name}-class-uint8")
         opens.append(time.perf_counter() - start)
+    wide = open_wide(folder)
     start = time.perf_counter()
     files["class"].verify()
     return {
         "rows_per_s": rate,
         "times_packed": {label: r / rate["packed records"] for label, r in rate.items()},
         "open_ms_first": opens[0] * 1e3, "open_ms_median": float(np.median(opens)) * 1e3,
+        "open_65536_ms_first": wide[0], "open_65536_ms_median": float(np.median(wide)),
         "verify_mb_per_s": files["class"].path.stat().st_size / (time.perf_counter() - start) / 1e6,
     }  # fmt: skip
+
+
+def open_wide(folder: Path) -> list[float]:
+    """Milliseconds to open a file of 65,536 named classes, ten times."""
+    space = LabelSpace(f"class number {i}" for i in range(65536))
+    path = write_soft_labels(folder / "wide", SoftLabels.from_topk([[7, 65535]], [[0.6, 0.3]], space))
+    took = []
+    for _ in range(10):
+        start = time.perf_counter()
+        open_soft_labels(path)
+        took.append((time.perf_counter() - start) * 1e3)
+    return took
 
 
 def main() -> None:
@@ -165,7 +188,8 @@ def main() -> None:
         reading = speed(p, folder, "imagenet-like")
     print(json.dumps(reading, indent=1))
     machine = {
-        "numpy": np.__version__, "python": platform.python_version(), "cores": os.cpu_count(),
+        "numpy": np.__version__, "numba": version("numba") if find_spec("numba") else None,
+        "python": platform.python_version(), "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS", "all"), "load": round(os.getloadavg()[0], 1), "batch": BATCH,
     }  # fmt: skip
     path = Path(__file__).parent / "results" / "soft_labels.json"

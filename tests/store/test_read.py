@@ -140,7 +140,7 @@ def test_csv_of_one_column_blank_lines_and_long_cells(tmp_path):
         ("a.arrow", b"ARROW1\0\0junk", "cannot be read as Arrow"),
         ("a.arrow", b"\xff\xff\xff\xff\x10\0\0\0junk", "cannot be read as Arrow"),
         ("a.pkl", pickle.dumps([1]), "a pickle can run code"),
-        ("a.npy", b"\x93NUMPY", "features or pred_probs"),
+        ("a.npy", b"\x93NUMPY", "check that it is whole"),
         ("a.json", "[]", "one JSON object per line"),
         ("a.xlsx", b"PK\x03\x04", "save the sheet as CSV"),
         ("a.parquet.gz", gzip.compress(b"x", mtime=0), "'.parquet.gz'"),
@@ -364,3 +364,11 @@ def test_damaged_files_never_raise_anything_else(tmp_path_factory, kind, data):
         table.tolist() if kind.startswith("np") else table.to_pylist()
     except LabelwrightError as err:
         assert err.fix
+
+
+def test_class_ids_from_an_array_file(tmp_path: Path):
+    np.save(tmp_path / "ids.npy", np.array([2, 0, 1], np.int16))
+    assert read_items(tmp_path / "ids.npy").to_pydict() == {"label": [2, 0, 1]}
+    np.save(tmp_path / "matrix.npy", np.ones((3, 2)))
+    with pytest.raises(DataError, match="features or pred_probs"):
+        read_items(tmp_path / "matrix.npy")

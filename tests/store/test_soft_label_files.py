@@ -258,6 +258,13 @@ def forged(tmp_path: Path, change: dict[str, object]) -> Path:
     return path
 
 
+def test_a_head_with_another_number_of_classes(tmp_path: Path) -> None:
+    space = open_soft_labels(forged(tmp_path, {})).head["space"]
+    assert space["structure"] == "nominal"
+    with pytest.raises(DataError, match="4 class names for 5 classes"):
+        _ = open_soft_labels(forged(tmp_path, {"space": space | {"classes": 5}})).space
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -266,7 +273,7 @@ def forged(tmp_path: Path, change: dict[str, object]) -> Path:
         {"sections": {"records": [64, 1 << 40]}},
         {"record": {"bytes": 7, "precision": "uint8", "boxes": False}},
         {"truncation": {}},
-        {"space": {"classes": ["a", "a"], "structure": "nominal"}},
+        {"space": {"classes": 0, "structure": "nominal", "blake2b": ""}},
         {"crops": {"generator": "mt19937"}},
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelwright.errors import DataError
 from labelwright.labels.soft import SoftLabels
 from labelwright.labels.space import LabelSpace
-from labelwright.store._soft_codec import Roots, codec, spread
+from labelwright.store._soft_codec import Roots, codec
 from labelwright.store._soft_rows import top_k
+from labelwright.store._soft_spread import Tail, spread
 from labelwright.store._soft_tails import Sample, TailStatistic
 from labelwright.store.soft_labels import open_soft_labels, write_soft_labels
 
@@ -183,6 +186,35 @@ def test_memory_does_not_grow_with_the_stream(tmp_path: Path) -> None:
     assert peak(40)[0] < 1.1 * peak(4)[0]
 
 
+# -- class names ---------------------------------------------------------------------------------------------------
+def test_names_of_many_classes_are_read_when_they_are_needed(tmp_path: Path) -> None:
+    space = LabelSpace(f"class number {i}" for i in range(65536))
+    soft = SoftLabels.from_topk([[7, 65535]], [[0.6, 0.3]], space)
+    path = write_soft_labels(tmp_path / "a", soft, k=2)
+    took = []
+    for _ in range(5):
+        start = time.perf_counter()
+        file = open_soft_labels(path)
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.02 and file.dense().shape == (1, 65536)
+    assert "space" not in vars(file) and file.space == space
+    assert open_soft_labels(path, space=space).space is space
+    plain = LabelSpace(
+        space.classes, structure="ordered"
+    )  # the same names: not refused, but the file's structure holds
+    assert open_soft_labels(path, space=plain).space == space
+
+
+def test_changed_class_names_are_not_used(tmp_path: Path) -> None:
+    path = write_soft_labels(tmp_path / "a", teacher(3, 4), k=2, space=LabelSpace(["ant", "bee", "cat", "dog"]))
+    path.write_bytes(path.read_bytes().replace(b'"bee"', b'"bat"'))
+    file = open_soft_labels(path)
+    with pytest.raises(DataError, match="class names were changed.*copy it again"):
+        _ = file.space
+    with pytest.raises(DataError, match="checksum differs"):
+        file.verify()
+
+
 # -- tails -------------------------------------------------------------------------------------------------------
 def test_tails_agree_with_a_double_loop() -> None:
     from labelwright.store._soft_rows import chunks
@@ -217,9 +249,51 @@ def test_a_class_tail_is_nearer_to_a_teacher_with_groups_of_classes(tmp_path: Pa
     file = open_soft_labels(write_soft_labels(tmp_path / "a", p[:2000], k=3, tail="auto"))
     loss = file.head["errors"]["mean_kl_to_full"]
     assert file.head["tail"] == "class" and loss["class"] < 0.7 * loss["even"]
-    table, other = file.tail, SoftLabels.from_dense(p[2000:], k=3)  # rows that the tail has not seen
-    held_out = kl(p[2000:], spread(other.index, other.prob, other.rest, other.known, table, 40)).mean()
+    other = SoftLabels.from_dense(p[2000:], k=3)  # rows that the tail has not seen
+    held_out = kl(p[2000:], naive_dense(other, file.tail)).mean()
     assert held_out < 0.7 * kl(p[2000:], other.dense()).mean()
+    assert file.head["errors"]["mean_kl_unseen"]["class"] == pytest.approx(held_out, rel=0.1)
+
+
+def test_a_class_tail_that_only_fits_its_own_rows_is_not_taken(tmp_path: Path) -> None:
+    p = teacher(2400, 30)  # 40 rows per class on each side, and a tail without structure
+    file = open_soft_labels(write_soft_labels(tmp_path / "a", p[:1200], k=3))
+    errors, record = file.head["errors"], file.head["record"]["bytes"]
+    assert 1200 * record > 30 * 30  # the size of the table would allow it
+    assert errors["mean_kl_to_full"]["class"] < 0.98 * errors["mean_kl_to_full"]["even"]  # its own rows speak for it
+    assert errors["mean_kl_unseen"]["class"] > errors["mean_kl_unseen"]["even"] and file.head["tail"] == "even"
+    forced = open_soft_labels(write_soft_labels(tmp_path / "b", p[:1200], k=3, tail="class"))
+    other = SoftLabels.from_dense(p[1200:], k=3)
+    truth = [kl(p[1200:], q).mean() for q in (naive_dense(other, forced.tail), other.dense())]
+    assert truth[0] > truth[1]  # and it would have been wrong
+    ratio = errors["mean_kl_unseen"]["class"] / errors["mean_kl_unseen"]["even"]
+    assert ratio == pytest.approx(truth[0] / truth[1], rel=0.05)
+
+
+def test_rows_set_apart_are_taken_out_of_the_tails_and_put_back() -> None:
+    from labelwright.store._soft_rows import chunks
+
+    p = teacher(70, 6, groups=2)
+    with_apart, without = TailStatistic(6, True), TailStatistic(6, True)
+    (all_rows,), (apart,), (others,) = (list(chunks(part, 2, None)) for part in (p, p[:30], p[30:]))
+    with_apart.update(all_rows), without.update(others)
+    before = with_apart.by_class()
+    with_apart.update(apart, sign=-1)
+    np.testing.assert_allclose(with_apart.by_class(), without.by_class(), atol=1e-5)
+    with_apart.update(apart)
+    np.testing.assert_allclose(with_apart.by_class(), before, atol=1e-6)
+
+
+def test_a_tail_does_not_take_pads_for_classes() -> None:
+    from labelwright.store._soft_rows import chunks
+
+    soft = SoftLabels.from_topk([[1, -1, -1], [1, 0, 2]], [[0.8, 0, 0], [0.5, 0.3, 0.2]], LabelSpace(range(4)))
+    statistic = TailStatistic(4, True)
+    for chunk in chunks(soft, 2, None):
+        statistic.update(chunk)
+    # row 0 leaves 0.2 to classes 0, 2 and 3; row 1 leaves 0.2 to class 2 and none to 3
+    np.testing.assert_allclose(statistic.mass[1], [0.2 / 3, 0, 0.2 / 3 + 0.2, 0.2 / 3], atol=1e-6)
+    np.testing.assert_allclose(statistic.listed[1], [0.2, 0.4, 0, 0], atol=1e-6)
 
 
 def test_auto_takes_no_table_that_does_not_pay(tmp_path: Path) -> None:
@@ -234,12 +308,12 @@ def test_a_row_that_lists_nearly_all_of_its_tail() -> None:
     index = np.array([[0, 1], [2, 3], [0, 3]], np.int32)
     rest, prob = np.full(3, 0.2, np.float32), np.full((3, 2), 0.4, np.float32)
     soft = SoftLabels(index, prob, rest, tail, np.ones(3, bool), LabelSpace(range(4)))
-    for table in (tail, np.tile(tail, (4, 1)), np.eye(4, dtype=np.float32)[[0, 1, 2, 3]]):
-        q = spread(soft.index, soft.prob, soft.rest, soft.known, table, 4)
+    for table in (tail, np.tile(np.array([40000, 40000, 1, 0]), (4, 1)), np.eye(4)):
+        q = spread(soft.index, soft.prob, soft.rest, soft.known, Tail.of(table), 4)
         np.testing.assert_allclose(q.sum(1), 1, atol=1e-6)
-        if table.ndim == 1:
+        if table[-1].sum() != 1:
             np.testing.assert_allclose(q, naive_dense(soft, table), atol=1e-6)
-        elif table[0, 1] == 0:  # the identity leaves nothing open: evenly
+        else:  # the identity leaves nothing open: evenly
             np.testing.assert_allclose(q[0], [0.4, 0.4, 0.1, 0.1], atol=1e-6)
 
 
@@ -256,12 +330,12 @@ def test_the_sample_is_uniform() -> None:
     n, size = 400, 40
     hits = np.zeros(n)
     for repeat in range(60):
-        sample = Sample(2, size)
+        sample = Sample(LabelSpace(range(2)), 1, size)
         sample._rng = np.random.default_rng(repeat)
         x = np.arange(n) / n
         for chunk in chunks((c for c in np.split(np.column_stack([x, 1 - x]), 8)), 1, None):
             sample.update(chunk)
-        hits[np.rint(sample.taken()[:, 0] * n).astype(int)] += 1
+        hits[np.rint(sample.taken().full[:, 0] * n).astype(int)] += 1
     assert hits.sum() == 60 * size
     assert abs(hits[:200].sum() - hits[200:].sum()) < 6 * np.sqrt(60 * size)
 

@@ -193,6 +193,7 @@ def test_progress_is_told_in_order():
 
 @pytest.mark.parametrize("engine", ["serial", "threads"])
 def test_an_error_of_a_statistic_names_the_rows(tmp_path, engine):
+    before = threading.active_count()
     labels, p = random_case()
     p[40, labels[40]] = np.nan
     rows = open_rows((labels, write_shards(tmp_path / "s", p, "npy")))
@@ -204,7 +205,7 @@ def test_an_error_of_a_statistic_names_the_rows(tmp_path, engine):
         run(partial(ClassThresholds, 4), (labels, p), engine=engine, chunk_entries=20)
     with pytest.raises(DataError, match="row 14 of probs-10.npy"):
         run(partial(ClassThresholds, 4), checked(rows), engine=engine)
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
 
     def broken():
         yield np.zeros(3)

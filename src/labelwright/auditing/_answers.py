@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from labelwright.auditing._inputs import Inputs
 from labelwright.auditing.error_model import recalibrate
 from labelwright.errors import DataError, LabelError, nearest
 from labelwright.labels import HardLabels, LabelSpace, MultiLabels, as_columns, need
@@ -32,6 +33,17 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def among(self, rows: slice) -> Answers:
+        """Those about items of `rows`, counted from its start."""
+        mine = np.flatnonzero((self.index >= rows.start) & (self.index < rows.stop))
+        return Answers(
+            self.index[mine] - rows.start,
+            self.wrong_low[mine],
+            self.wrong_high[mine],
+            self.accepted[mine],
+            self.probability[mine],
+        )
 
 
 def read_answers(reviews: Any, items: np.ndarray, labels: HardLabels | MultiLabels) -> Answers:
@@ -230,3 +242,42 @@ def _weighed(item: np.ndarray, who: np.ndarray, vote: np.ndarray, n: int) -> np.
         if np.abs(p - before).max() < 1e-9:
             break
     return p
+
+
+def look_at_probabilities(inputs: Inputs, answers: Answers) -> None:
+    """Warn where the recorded probabilities cannot be those of a sample of this data."""
+    drawn = answers.probability[~np.isnan(answers.probability)]
+    labelled = int(inputs.labels.known.sum()) if isinstance(inputs.labels, HardLabels) else len(inputs.labels)
+    stands = float((1 / drawn).sum())
+    if len(drawn) and not 0.1 < stands / labelled < 3:
+        inputs.note(
+            f"the reviewed items stand for {stands:,.0f} items by their inclusion probabilities, but {labelled:,} have a label: "
+            "keep the column `probability` that review_sample wrote"
+        )
+
+
+def answered_kinds(kind: np.ndarray, is_issue: np.ndarray, answers: Answers) -> np.ndarray:
+    """What the reviewers said of a flagged item goes before what the scores say."""
+    accepted = answers.accepted.sum(1)
+    told = is_issue[answers.index] & (answers.wrong_low == answers.wrong_high)
+    said = np.where(accepted == 0, "novel", np.where(accepted == 1, "error", "ambiguous"))
+    out = kind.copy() if kind.dtype == object else kind.astype("<U10")
+    out[answers.index[told]] = said[told]
+    return out
+
+
+def with_answers(
+    dist: np.ndarray, given: np.ndarray, prior: np.ndarray, error_prob: np.ndarray, answers: Answers
+) -> np.ndarray:
+    """The label distributions brought in line with the recalibrated error probabilities and with the answers themselves."""
+    out = dist.copy()
+    rows = np.flatnonzero(given >= 0)
+    own = given[rows]
+    scale = np.where(prior[rows] > 0, error_prob[rows] / np.where(prior[rows] > 0, prior[rows], 1), 0.0)
+    out[rows] *= scale[:, None].astype(out.dtype)
+    out[rows, own] = 1 - error_prob[rows]
+    accepted = answers.accepted / np.maximum(answers.accepted.sum(1, keepdims=True), 1)
+    told = answers.accepted.any(1)
+    out[answers.index[told]] = accepted[told]
+    total = out.sum(1, keepdims=True)
+    return np.where(total > 0, out / np.where(total > 0, total, 1), dist).astype(np.float32)

@@ -43,10 +43,14 @@ class Inputs:
 def read_inputs(labels: Any, pred_probs: Any, *, space: Any, items: Any, multi: bool) -> Inputs:
     """Read and check labels, pred_probs and item keys; the errors are those of the bad-input table in the docs."""
     matrix, names = (None, None) if pred_probs is None else matrix_and_names(pred_probs)
-    space = _space(space)
+    space = space_from(space)
     if isinstance(labels, Iterator):
         labels = list(labels)
-    given = _multi(labels, space) if multi else _hard(labels, space, None if matrix is None else matrix.shape[1], names)
+    given = (
+        _multi(labels, space)
+        if multi
+        else hard_labels(labels, space, None if matrix is None else matrix.shape[1], names)
+    )
     n, k = len(given), len(given.space)
     if n == 0:
         raise DataError(found="no items", expected="at least one labelled item", fix="check the file or the selection")
@@ -60,21 +64,23 @@ def read_inputs(labels: Any, pred_probs: Any, *, space: Any, items: Any, multi: 
     if matrix is not None:
         matrix, note = aligned_columns(matrix, names, given.space)
         matrix = _marginals(matrix, n, k) if multi else check_pred_probs(matrix, n_items=n, n_classes=k)
-    inputs = Inputs(_keys(items, n), given, matrix)
+    inputs = Inputs(item_keys(items, n), given, matrix)
     if note:
         inputs.note(note)
     if isinstance(given, HardLabels):
-        _look_at_labels(inputs, given)
+        look_at_labels(inputs, given)
     return inputs
 
 
-def _space(space: Any) -> LabelSpace | None:
+def space_from(space: Any) -> LabelSpace | None:
+    """A space, or a list of names as one."""
     if space is None or isinstance(space, LabelSpace):
         return space
     return LabelSpace(space)  # a list of names will do
 
 
-def _hard(labels: Any, space: LabelSpace | None, columns: int | None, names: list[str] | None) -> HardLabels:
+def hard_labels(labels: Any, space: LabelSpace | None, columns: int | None, names: list[str] | None) -> HardLabels:
+    """Labels of one class each; the columns of pred_probs, their number and names, help to tell the classes."""
     if isinstance(labels, HardLabels):
         return labels
     found = space or _counted(labels, columns)
@@ -146,7 +152,7 @@ def _marginals(p: np.ndarray, n: int, k: int) -> np.ndarray:
     return np.clip(p, 0, 1)
 
 
-def _keys(items: Any, n: int) -> np.ndarray:
+def item_keys(items: Any, n: int) -> np.ndarray:
     """Item keys (N,). Arrays without keys are identified by position, the only identity they have."""
     if items is None:
         return np.arange(n)
@@ -179,7 +185,7 @@ def _keys(items: Any, n: int) -> np.ndarray:
     return keys
 
 
-def _look_at_labels(inputs: Inputs, given: HardLabels) -> None:
+def look_at_labels(inputs: Inputs, given: HardLabels) -> None:
     """Warn where going on is right but the user should know."""
     counts = np.bincount(given.ids[given.known], minlength=len(given.space))
     names = given.space.classes
@@ -198,13 +204,17 @@ def _look_at_labels(inputs: Inputs, given: HardLabels) -> None:
 
 def look_at_predictions(inputs: Inputs, pred_probs: np.ndarray) -> None:
     """Warn of classes that nobody predicts, of a fit too good to be out of sample, and of predictions that know nothing."""
-    given = inputs.labels
-    if isinstance(given, MultiLabels):
-        _look_at_sets(inputs, given, pred_probs)
-        return
+    if isinstance(inputs.labels, MultiLabels):
+        _look_at_sets(inputs, inputs.labels, pred_probs)
+    else:
+        look_at_guesses(inputs, inputs.labels, pred_probs.argmax(1), given_probs=inputs.pred_probs is not None)
+
+
+def look_at_guesses(inputs: Inputs, given: HardLabels, guess: np.ndarray, *, given_probs: bool) -> None:
+    """The same from the predicted classes (N,); `given_probs`: the probabilities came from the user."""
     if not given.known.any():
         return
-    names, guess = given.space.classes, pred_probs.argmax(1)
+    names = given.space.classes
     known = given.ids[given.known]
     counts = np.bincount(known, minlength=len(names))
     unseen = np.flatnonzero((np.bincount(guess, minlength=len(names)) == 0) & (counts > 0))
@@ -212,7 +222,7 @@ def look_at_predictions(inputs: Inputs, pred_probs: np.ndarray) -> None:
         listed = ", ".join(repr(names[c]) for c in unseen[:5])
         inputs.note(f"no item is predicted as {listed}: errors towards these classes cannot be found")
     agreement, commonest = float((guess[given.known] == known).mean()), counts.max() / len(known)
-    if agreement > IN_SAMPLE_ACCURACY and len(known) >= 100 and inputs.pred_probs is not None:
+    if agreement > IN_SAMPLE_ACCURACY and len(known) >= 100 and given_probs:
         inputs.note(
             f"pred_probs agree with {agreement:.2%} of the given labels, which is implausibly perfect: a model must not "
             "have seen an item's label when it predicts it. Use out-of-fold probabilities (labelwright.out_of_fold)"
@@ -236,6 +246,6 @@ def _look_at_sets(inputs: Inputs, given: MultiLabels, pred_probs: np.ndarray) ->
     found = float((pred_probs[present] >= 0.5).mean()) if present.any() else 1.0
     if found < WEAK_ACCURACY:
         inputs.note(
-            f"the predictions find only {found:.0%} of the labels in the sets. Under so weak a model most disagreements may be its "
-            "own mistakes: let a review decide, and take the flags as an order to look in, not as errors"
+            f"the predictions find only {found:.0%} of the labels in the sets. Under so weak a model most disagreements may be "
+            "its own mistakes: let a review decide, and take the flags as an order to look in, not as errors"
         )

@@ -27,7 +27,7 @@ def audit_multi(
     labels, p = inputs.labels, sources.pred_probs
     assert isinstance(labels, MultiLabels) and p is not None
     y = labels.dense()
-    wrong, present = _entries(y, p)
+    wrong, present = _entries(y, p, settings["random_state"])
     prior = _any(wrong, y)
     error_prob, answers = prior, None
     reviewed = np.zeros(len(y), dtype=bool)
@@ -67,14 +67,14 @@ def audit_multi(
     )
 
 
-def _entries(y: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _entries(y: np.ndarray, p: np.ndarray, random_state: int) -> tuple[np.ndarray, np.ndarray]:
     """(N, K) probability that each entry is wrong (NaN where unknown), and that each class is present.
 
     One error model for the entries of all classes: how often a present class is left out, and an absent one added, is
     told far better by all entries together than by the few of each class (benchmarks/audit_structures.py).
     """
     pair = np.stack([1 - p, p], axis=2).reshape(-1, 2)
-    model = error_model(y.reshape(-1).astype(np.int64), pair, n_classes=2)
+    model = error_model(y.reshape(-1).astype(np.int64), pair, n_classes=2, random_state=random_state)
     return model.error_prob.reshape(y.shape), model.label_dist[:, 1].reshape(y.shape).astype(np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Lowest values first, ties to the lower row: of all, and of each group. Of a stream: `stream.Lowest`."""
+"""Lowest values first, ties to the lower row, of all and of each group (of a stream: `stream.Lowest`); largest entries."""
 
 from __future__ import annotations
 
@@ -44,3 +44,22 @@ def first_per_group(group: np.ndarray, key: np.ndarray, row: np.ndarray, quota: 
     rank -= np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
     chosen[order] = rank < quota[ordered]
     return chosen
+
+
+def largest(p: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids (n, k) and values (n, k) of the k largest entries of each row, largest first, ties by id.
+
+    >>> largest(np.array([[0.2, 0.5, 0.1, 0.2]]), 2)
+    (array([[1, 0]]), array([[0.5, 0.2]]))
+    """
+    n_classes = p.shape[1]
+    if k >= n_classes:
+        index = np.argsort(-p, axis=1, kind="stable")
+    else:
+        index = np.sort(np.argpartition(-p, k - 1, axis=1)[:, :k], axis=1)
+        lowest = np.take_along_axis(p, index, 1).min(1)
+        tied = np.flatnonzero((p >= lowest[:, None]).sum(1) > k)  # the partition picks any of equals
+        index[tied] = np.sort(np.argsort(-p[tied], axis=1, kind="stable")[:, :k], axis=1)
+        order = np.argsort(-np.take_along_axis(p, index, 1), axis=1, kind="stable")
+        index = np.take_along_axis(index, order, 1)
+    return index, np.take_along_axis(p, index, 1)

@@ -43,14 +43,14 @@ def record_audit(repo: Repository, result: Audit, *, audit: str, reviews: Any = 
     )
 
 
-def _events(item: list[str], source: Any, kind: str, value: Any, probability: Any, ids: Any) -> pa.Table:
+def _events(item: Any, source: Any, kind: str, value: Any, probability: Any, ids: Any) -> pa.Table:
     import pyarrow as pa
 
     n = len(item)
     return pa.table(
         {
             "event_id": ids,
-            "item": pa.array(item, pa.string()),
+            "item": item if isinstance(item, pa.Array) else pa.array(item, pa.string()),
             "source": pa.repeat(source, n) if isinstance(source, str) else pa.array(source, pa.string()),
             "kind": pa.repeat(kind, n),
             "value": value,
@@ -66,13 +66,15 @@ def _given(repo: Repository, result: Audit) -> pa.Table:
 
     from labelwright.store.events import event_ids, json_values
 
-    labels, item = result.labels, [str(key) for key in result.items.tolist()]
-    known = np.asarray(labels.known if isinstance(labels, HardLabels) else (labels.dense() >= 0).any(1))
-    values = labels.values() if isinstance(labels, HardLabels) else labels.sets()
-    value = json_values([v if there else None for v, there in zip(values, known)])
+    labels, item = result.labels, pa.array(result.items).cast(pa.string())
+    if isinstance(labels, HardLabels):
+        value = json_values(labels.space.classes).take(pa.array(labels.ids, mask=labels.ids < 0))
+    else:
+        known = np.asarray((labels.dense() >= 0).any(1)).tolist()
+        value = json_values([v if there else None for v, there in zip(labels.sets(), known)])
     events = _events(item, "given", "given", value, np.full(len(item), np.nan), event_ids("given", item))
     there = repo.event_table.read(["item"], kinds=("given",))["item"]
-    return events if len(there) == 0 else events.filter(pc.invert(pc.is_in(pa.array(item), value_set=there)))
+    return events if len(there) == 0 else events.filter(pc.invert(pc.is_in(item, value_set=there)))
 
 
 def _suggestions(result: Audit, audit: str) -> pa.Table:
@@ -83,7 +85,7 @@ def _suggestions(result: Audit, audit: str) -> pa.Table:
     suggested = issues["suggested"].to_pylist()
     probability = np.full(len(item), np.nan)  # of a set of classes we have none
     if not result.multi:
-        probability = result.label_dist[np.asarray(issues["row"])].max(1).astype(np.float64)
+        probability = result.likeliest(np.asarray(issues["row"]), 1)[1][:, 0].astype(np.float64)
     return _events(item, source, "suggestion", json_values(suggested), probability, event_ids(source, item))
 
 

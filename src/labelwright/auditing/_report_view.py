@@ -90,20 +90,20 @@ class Page:
         """The likeliest class, and the probabilities of the likeliest three and of the given one."""
         labels = self.audit.labels
         assert not isinstance(labels, MultiLabels)
-        dist, given = self.audit.label_dist[row], int(labels.ids[row])
+        dist, given = self.audit.distributions([row])[0], int(labels.ids[row])
         order = np.argsort(-dist, kind="stable")
         listed = list(dict.fromkeys([*order[:3].tolist(), *([given] if given >= 0 else [])]))
         return {
             "suggested": [self.names[order[0]]],
             "agrees": order[0] == given,
-            "bars": self._bars(row, listed, {given}),
+            "bars": self._bars(row, dist, listed, {given}),
         }
 
     def _changes(self, row: int) -> dict[str, Any]:
         """Classes to add and to remove, or the most doubtful one where no change is likelier than not."""
         labels = self.audit.labels
         assert isinstance(labels, MultiLabels)
-        present, given = self.audit.label_dist[row], labels[[row]].dense()[0]
+        present, given = self.audit.distributions([row])[0], labels[[row]].dense()[0]
         doubt = np.where(given == 1, 1 - present, np.where(given == 0, present, -1))
         doubted = np.argsort(-doubt, kind="stable")[:FEW]
         change = [
@@ -114,13 +114,13 @@ class Page:
             "add": [self.names[k] for k in change if given[k] == 0],
             "remove": [self.names[k] for k in change if given[k] == 1],
             "agrees": not change,
-            "bars": self._bars(row, listed, set(np.flatnonzero(given == 1).tolist())),
+            "bars": self._bars(row, present, listed, set(np.flatnonzero(given == 1).tolist())),
         }
 
-    def _bars(self, row: int, listed: list[int], given: set[int]) -> list[dict[str, Any]]:
+    def _bars(self, row: int, dist: np.ndarray, listed: list[int], given: set[int]) -> list[dict[str, Any]]:
         audit = self.audit
         return [
-            {"name": self.names[k], "all": float(audit.label_dist[row, k]), "given": k in given,
+            {"name": self.names[k], "all": float(dist[k]), "given": k in given,
              "model": None if audit.pred_probs is None else float(audit.pred_probs[row, k])}
             for k in listed
         ]  # fmt: skip

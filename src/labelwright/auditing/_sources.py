@@ -40,8 +40,11 @@ def gather(
     random_state: int,
     dynamics: Any,
     progress: Any,
+    in_passes: bool = False,
 ) -> Sources:
     """Turn what was given into evidence: vectors, their neighbours, and out-of-fold predictions where none were given.
+
+    in_passes: there are probabilities, which are read elsewhere.
 
     Raises:
         DataError: neither pred_probs nor features; features of another length.
@@ -49,13 +52,14 @@ def gather(
     from labelwright.features import ItemVectors, item_vectors, nearest_neighbours
 
     n = len(inputs.labels)
-    if features is None and inputs.pred_probs is None:
+    given = in_passes or inputs.pred_probs is not None
+    if features is None and not given:
         raise DataError(
             found="neither pred_probs nor features",
             expected="something that tells about the items besides their labels",
             fix="pass pred_probs=... (out of sample), or features=... (vectors, texts, a table or images)",
         )
-    if inputs.pred_probs is not None and (estimator is not None or groups is not None):
+    if given and (estimator is not None or groups is not None):
         raise OptionError(
             found="estimator or groups together with pred_probs",
             expected="them only where predictions are made here",
@@ -83,7 +87,7 @@ def gather(
         raise DataError(
             found=f"groups of shape {np.shape(groups)}", expected=f"one group per item, ({n},)", fix="select its rows"
         )
-    described: dict[str, Any] = {"pred_probs": "given" if inputs.pred_probs is not None else None, "features": None}
+    described: dict[str, Any] = {"pred_probs": "given" if given else None, "features": None}
     neighbours, vectors, p = None, None, inputs.pred_probs
     if features is not None:
         vectors = features if isinstance(features, ItemVectors) else item_vectors(
@@ -101,14 +105,16 @@ def gather(
             progress("neighbours", 0, 1)
             neighbours = nearest_neighbours(vectors.search, min(n_neighbours, n - 1))
             progress("neighbours", 1, 1)
-        if p is None and not train:
+        if in_passes:
+            pass
+        elif p is None and not train:
             described["pred_probs"] = "none: the neighbours alone speak"
             p = neighbour_probs(inputs.labels, neighbours) if isinstance(inputs.labels, MultiLabels) else None
         elif p is None:
             p = predict(inputs, vectors, groups, estimator, n_folds, random_state, progress)
             name = "logistic regression" if estimator is None else repr(estimator)
             described["pred_probs"] = f"out of fold, {n_folds} folds, {name}"
-    if p is None and neighbours is None:
+    if p is None and neighbours is None and not in_passes:
         raise DataError(found="a single item", expected="items that have neighbours", fix="pass pred_probs")
     return Sources(p, neighbours, _dynamics(dynamics, inputs), vectors, described)
 
@@ -128,6 +134,14 @@ def neighbour_probs(labels: HardLabels | MultiLabels, neighbours: Any) -> np.nda
         known = np.einsum("nj,njk->nk", weight[rows], near >= 0) + 1
         out[rows] = (np.einsum("nj,njk->nk", weight[rows], near == 1) + share) / known
     return out
+
+
+def without_copies(neighbours: Any) -> Any:
+    """The neighbours, exact copies abstaining: a copy's label was often copied with it and is no second opinion (card 39)."""
+    if neighbours is None:
+        return None
+    index, similarity = neighbours
+    return index, np.where(similarity >= 1 - COPY, 0, similarity)
 
 
 def _shares(given: np.ndarray, k: int) -> np.ndarray:

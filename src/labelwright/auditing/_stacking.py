@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 CHUNK_CELLS = 1 << 16  # rows per chunk x classes: a chunk stays in the processor's cache
+FIT_CELLS = 1 << 23  # labelled rows x classes that the fit looks at: of more it takes a sample
 PROB_FLOOR = 1e-30  # an exact zero of a model is no proof, but small probabilities keep their order
 MISTAKEN = 0.01  # chance that a model is wholly mistaken about an item, heard where other sources can contradict it
 VOTE_POWER = 2.0  # of the similarity: half as alike, a quarter of a vote
@@ -42,10 +43,9 @@ class Pool(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What one EM step needs from a chunk: log-likelihood, joint [true, given], gradients and curvatures of w and b."""
+    """What one EM step needs from a chunk besides the joint: log-likelihood, gradients and curvatures of w and b."""
 
     loglik: float
-    joint: np.ndarray
     weight_grad: np.ndarray
     weight_curve: np.ndarray
     bias_grad: np.ndarray
@@ -93,26 +93,32 @@ def pooled(evidence: list[np.ndarray], weights: np.ndarray, biases: np.ndarray) 
     return np.asarray(z / z.sum(1, keepdims=True))
 
 
-def sum_by_label(values: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    """(K, C): column c of `values` (rows, C) summed over the rows of each label."""
+def add_by_label(total: np.ndarray, values: np.ndarray, labels: np.ndarray) -> None:
+    """Add row i of `values` (rows, C) to row labels[i] of `total` (K, C), whose other rows are not touched."""
+    if len(labels) == 0:
+        return
     order = np.argsort(labels, kind="stable")
     present, first = np.unique(labels[order], return_index=True)
-    out = np.zeros((n_classes, values.shape[1]))
-    out[present] = np.add.reduceat(values[order], first, axis=0)
-    return out
+    total[present] += np.add.reduceat(values[order], first, axis=0)
 
 
-def chunk_sums(evidence: list[np.ndarray], given: np.ndarray, pool: Pool) -> Sums:
-    """The E step on one chunk, and the derivatives of its expected log-likelihood."""
+def chunk_sums(
+    evidence: list[np.ndarray], given: np.ndarray, pool: Pool, joint: np.ndarray, by_given: np.ndarray
+) -> Sums:
+    """The E step on one chunk, and the derivatives of its expected log-likelihood.
+
+    joint: (K, K) [given, true], to which the expected counts are added.   by_given: the transition as (K, K) [given, true],
+    its rows lying together in memory.
+    """
     q = pooled(evidence, pool.weights, pool.biases)
-    posterior = q * pool.transition.T[given]
+    posterior = q * by_given[given]
     likelihood = posterior.sum(1)
     posterior /= likelihood[:, None]
     residual = posterior - q
     centred = [e - (q * e).sum(1, keepdims=True) for e in evidence]
+    add_by_label(joint, posterior, given)
     return Sums(
         loglik=float(np.log(likelihood).sum()),
-        joint=sum_by_label(posterior, given, len(pool.biases)).T,
         weight_grad=np.array([(residual * e).sum() for e in evidence]),
         weight_curve=np.array([[np.einsum("nk,nk,nk->", q, a, b) for b in centred] for a in centred]),
         bias_grad=residual.sum(0),
@@ -120,39 +126,65 @@ def chunk_sums(evidence: list[np.ndarray], given: np.ndarray, pool: Pool) -> Sum
     )
 
 
-def transition_from(joint: np.ndarray, shares: np.ndarray, prior: float = TRANSITION_PRIOR) -> np.ndarray:
-    """(K, K) [true, given]: rows of the expected counts; each row's error rate is drawn towards that of all rows."""
+def transition_from(
+    joint: np.ndarray, shares: np.ndarray, prior: float = TRANSITION_PRIOR, unseen: float = 1e-9
+) -> np.ndarray:
+    """(K, K) [true, given]: rows of the expected counts; each row's error rate is drawn towards that of all rows, and its
+    mistakes towards the label shares with the weight of `unseen` items."""
     off = joint * (1 - np.eye(len(joint)))
     rate = off.sum() / max(joint.sum(), 1e-12)
     row_rate = (off.sum(1) + prior * rate) / (joint.sum(1) + prior)
     other = np.where(np.eye(len(joint), dtype=bool), 0.0, shares)
-    off += 1e-9 * other / np.maximum(other.sum(1, keepdims=True), 1e-300)  # a class nobody was seen to mistake
+    off += unseen * other / np.maximum(other.sum(1, keepdims=True), 1e-300)  # a class nobody was seen to mistake
     out = row_rate[:, None] * off / np.maximum(off.sum(1, keepdims=True), 1e-300)
     np.fill_diagonal(out, 1 - out.sum(1))
     return np.asarray(out)
 
 
+def rows_to_fit(labels: np.ndarray, n_classes: int, random_state: int = 0) -> np.ndarray:
+    """(M,) numbers of the labelled rows that the fit looks at, ascending: all, or a random sample of about FIT_CELLS entries.
+
+    Two numbers and K biases are fitted; more rows would only cost time. The transition, which has K x K numbers, is taken
+    from all rows afterwards (`ReadingSums`)."""
+    rows = np.flatnonzero(labels >= 0)
+    most = max(1000, FIT_CELLS // n_classes)
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(random_state).choice(rows, most, replace=False))
+
+
 def fit_pool(
-    evidence: Evidence, labels: np.ndarray, shares: np.ndarray, *, max_iter: int = 150, tol: float = 1e-6
+    evidence: Evidence,
+    labels: np.ndarray,
+    shares: np.ndarray,
+    *,
+    rows: np.ndarray | None = None,
+    max_iter: int = 150,
+    tol: float = 1e-6,
 ) -> Pool:
     """Weights, biases and transition that make the given labels likeliest.
 
     Args:
         evidence: rows -> (rows, K) log evidence per source.   labels: (N,), -1 = missing.
         shares: (K,) shares of the given labels, > 0.
+        rows: labelled rows to fit on; default all. After a fit on a sample the transition is kept from ruling out a
+            mistake that merely does not occur in it.
 
     Each step: expected joint counts (E), the transition from them and one damped Newton step on w and b (M).
-    One pass over the labelled items per step; ends when the mean log-likelihood gains less than `tol`.
+    One pass over the rows per step; ends when the mean log-likelihood gains less than `tol`.
     """
-    n_classes, rows = len(shares), np.flatnonzero(labels >= 0)
+    n_classes, labelled = len(shares), int((labels >= 0).sum())
+    rows = np.flatnonzero(labels >= 0) if rows is None else rows
     n_sources = len(evidence(rows[:1]))
     centre = np.full(n_sources, 1 / n_sources)
     bias_prior = BIAS_PRIOR[0] + BIAS_PRIOR[1] * len(rows)
     # A model that has learnt the mistakes leaves the data undecided between them and ambiguity: the fit starts on the side
     # of mistakes (sharp pool, noisy labels) and leaves it only where the likelihood says so.
     pool = Pool(2 * centre, np.zeros(n_classes), 0.8 * np.eye(n_classes) + 0.2 * shares, [])
+    joint = np.zeros((n_classes, n_classes))
     for _ in range(max_iter):
-        parts = (chunk_sums(evidence(part), labels[part], pool) for part in chunks(rows, n_classes))
+        joint[:], by_given = 0, np.ascontiguousarray(pool.transition.T)
+        parts = (chunk_sums(evidence(part), labels[part], pool, joint, by_given) for part in chunks(rows, n_classes))
         total = next(parts)
         for part in parts:
             total = total.merge(part)
@@ -165,7 +197,9 @@ def fit_pool(
         pool = Pool(
             np.clip(pool.weights + 1.5 * step, 0.01, 20.0),  # 1.5: EM's Newton step is short, the label is half known
             biases - biases.mean(),
-            transition_from(total.joint, shares),
+            transition_from(joint.T, shares),
             pool.loglik,
         )
-    return pool
+    if len(rows) < labelled:
+        pool = pool._replace(transition=transition_from(joint.T, shares, unseen=TRANSITION_PRIOR))
+    return pool._replace(transition=np.asfortranarray(pool.transition))  # read by given label from here on

@@ -27,18 +27,19 @@ from labelwright.auditing._stacking import (
     MISTAKEN,
     Evidence,
     Pool,
+    add_by_label,
     chunks,
     fit_pool,
     model_evidence,
     pooled,
-    sum_by_label,
+    rows_to_fit,
     transition_from,
     vote_evidence,
 )
 from labelwright.errors import DataError, LabelError, ProbabilityError
 from labelwright.labels import check_class_ids, check_pred_probs
 
-SHARPNESS = 1.5
+SHARPNESS = 1.5  # `_readings` takes this power as q sqrt(q)
 AMBIGUITY = 0.4  # belief in reading 2 when the mistakes of reading 1 do not follow the resemblance of the classes
 UNTOLD = 1 / 3  # how far they follow it where nothing tells: two classes, or few mistakes
 LOGIT_FLOOR = 1e-12  # of an error probability whose log-odds are taken
@@ -70,6 +71,7 @@ def error_model(
     *,
     neighbours: tuple[np.ndarray, np.ndarray] | None = None,
     n_classes: int | None = None,
+    random_state: int = 0,
 ) -> ErrorModel:
     """The probability that each given label is wrong, and the distribution of the true class.
 
@@ -78,6 +80,7 @@ def error_model(
         pred_probs: (N, K) out-of-sample class probabilities, any float type; zeros are floored at 1e-30.
         neighbours: (index (N, k), similarity (N, k)) of each item's nearest *other* items; cosine, <= 0 abstains.
         n_classes: K; default the width of pred_probs, else the largest label + 1.
+        random_state: seed of the sample that the weights are fitted on where N x K is above 8.4 million.
 
     Raises: LabelError, ProbabilityError, DataError when an input can't be what it claims.
 
@@ -96,9 +99,12 @@ def error_model(
         out = [] if pred_probs is None else [model_evidence(pred_probs, part, mistaken)]
         return out if neighbours is None else [*out, vote_evidence(labels, neighbours, shares, part)]
 
-    pool = fit_pool(evidence, labels, shares)
-    ambiguity, transition = _weigh_readings(evidence, labels, shares, pool)
-    return _posterior(evidence, labels, pool, ambiguity, transition)
+    rows = rows_to_fit(labels, n_classes, random_state)
+    pool = fit_pool(evidence, labels, shares, rows=rows)
+    sums = ReadingSums(pool, shares, sampled=len(rows) < (labels >= 0).sum())
+    for part in chunks(np.flatnonzero(labels >= 0), n_classes):
+        sums.update((labels[part], evidence(part)))
+    return _posterior(evidence, labels, pool, *sums.result())
 
 
 def _check(
@@ -139,24 +145,44 @@ def _check(
     return ids, n_classes
 
 
-def _weigh_readings(evidence: Evidence, labels: np.ndarray, shares: np.ndarray, pool: Pool) -> tuple[float, np.ndarray]:
-    """The weight of reading 2, and the transition averaged over the readings. One pass."""
-    n_classes, disagreements = len(shares), 0
-    joint, mistakes, resemblance = np.zeros((3, n_classes, n_classes))
-    for part in chunks(np.flatnonzero(labels >= 0), n_classes):
-        given = labels[part]
-        random, sharp = _readings(evidence(part), pool)
+class ReadingSums:
+    """Mergeable statistic: the weight of reading 2, and the transition averaged over the readings.
+
+    A chunk is `(given, evidence)`: labels (rows,) without -1 and one (rows, K) log evidence per source. State: 3 K x K floats.
+    """
+
+    def __init__(self, pool: Pool, shares: np.ndarray, *, sampled: bool = False):
+        n_classes = len(shares)
+        self.pool, self.shares, self.sampled = pool, shares, sampled
+        self.disagreements = 0
+        self.sums = np.zeros((3, n_classes, n_classes))
+        """[given, true] of reading 2 and of reading 1, and [likeliest, k] the resemblance of the classes."""
+        self._by_given = np.ascontiguousarray(pool.transition.T)
+
+    def update(self, chunk: tuple[np.ndarray, list[np.ndarray]]) -> None:
+        given, evidence = chunk
+        random, sharp = _readings(evidence, self.pool)
         likeliest = random.argmax(1)
-        disagreements += int((likeliest != given).sum())
-        joint += sum_by_label(sharp, given, n_classes).T
-        resemblance += sum_by_label(random, likeliest, n_classes)
-        random *= pool.transition.T[given]
-        mistakes += sum_by_label(random / random.sum(1, keepdims=True), given, n_classes).T
-    np.fill_diagonal(mistakes, 0)
-    explained = min(1.0, float(mistakes.sum()) / max(disagreements, 1))
-    belief = AMBIGUITY + (1 - AMBIGUITY) * _follow_resemblance(mistakes, resemblance, shares)
-    ambiguity = belief * (1 - explained)
-    return ambiguity, (1 - ambiguity) * pool.transition + ambiguity * transition_from(joint, shares)
+        self.disagreements += int((likeliest != given).sum())
+        add_by_label(self.sums[0], sharp, given)
+        add_by_label(self.sums[2], random, likeliest)
+        random *= self._by_given[given]
+        add_by_label(self.sums[1], random / random.sum(1, keepdims=True), given)
+
+    def merge(self, other: ReadingSums) -> None:
+        self.disagreements += other.disagreements
+        self.sums += other.sums
+
+    def result(self) -> tuple[float, np.ndarray]:
+        """The weight of reading 2, and the transition (K, K) [true, given]."""
+        joint, mistakes, resemblance = self.sums[0].T, self.sums[1].T.copy(), self.sums[2]
+        # a fit on a sample has seen too few of the K x K pairs: one more step of EM, on all rows
+        transition = transition_from(mistakes, self.shares) if self.sampled else self.pool.transition
+        np.fill_diagonal(mistakes, 0)
+        explained = min(1.0, float(mistakes.sum()) / max(self.disagreements, 1))
+        belief = AMBIGUITY + (1 - AMBIGUITY) * _follow_resemblance(mistakes, resemblance, self.shares)
+        ambiguity = belief * (1 - explained)
+        return ambiguity, (1 - ambiguity) * transition + ambiguity * transition_from(joint, self.shares)
 
 
 def _follow_resemblance(mistakes: np.ndarray, resemblance: np.ndarray, shares: np.ndarray) -> float:
@@ -188,7 +214,7 @@ def _follow_resemblance(mistakes: np.ndarray, resemblance: np.ndarray, shares: n
 def _readings(evidence: list[np.ndarray], pool: Pool) -> tuple[np.ndarray, np.ndarray]:
     """(rows, K) p(true | x) in reading 1, and its sharpened form in reading 2."""
     q = pooled(evidence, pool.weights, pool.biases)
-    sharp = q**SHARPNESS
+    sharp = q * np.sqrt(q)  # to the power of SHARPNESS, ten times as fast
     return q, sharp / sharp.sum(1, keepdims=True)
 
 
@@ -205,16 +231,28 @@ def _posterior(
     """Both readings averaged, item by item. One pass."""
     n_items, n_classes = len(labels), len(transition)
     error_prob, label_dist = np.full(n_items, np.nan), np.empty((n_items, n_classes), np.float32)
+    by_given = np.ascontiguousarray(transition.T)
     for part in chunks(np.arange(n_items), n_classes):
-        given, known = labels[part], labels[part] >= 0
-        random, sharp = _readings(evidence(part), pool)
-        random[known] *= transition.T[given[known]]
-        random /= random.sum(1, keepdims=True)
-        mixed = (1 - ambiguity) * random + ambiguity * sharp
-        label_dist[part] = mixed
-        error_prob[part[known]] = np.clip(_wrong(mixed[known], given[known]), 0, 1)
+        error_prob[part], label_dist[part] = posterior(evidence(part), labels[part], pool, ambiguity, by_given)
     expected = float(np.nansum(error_prob))
     return ErrorModel(error_prob, label_dist, expected, transition, pool.weights, ambiguity, pool.loglik)
+
+
+def posterior(
+    evidence: list[np.ndarray], given: np.ndarray, pool: Pool, ambiguity: float, by_given: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(rows,) probability that each label is wrong, NaN where it is missing, and (rows, K) p(true | x, given), float64.
+
+    by_given: the transition as [given, true].
+    """
+    known = given >= 0
+    random, sharp = _readings(evidence, pool)
+    random[known] *= by_given[given[known]]
+    random /= random.sum(1, keepdims=True)
+    mixed = (1 - ambiguity) * random + ambiguity * sharp
+    wrong = np.full(len(given), np.nan)
+    wrong[known] = np.clip(_wrong(mixed[known], given[known]), 0, 1)
+    return wrong, mixed
 
 
 def recalibrate(

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +20,14 @@ from labelwright.auditing._inputs import Inputs, read_inputs
 from labelwright.auditing._record import record_audit
 from labelwright.auditing._sources import predict
 from labelwright.auditing.result import Audit
+from labelwright.auditing.streamed import LARGE, as_rows, in_memory
+from labelwright.auditing.streamed.source import match
 from labelwright.auditing.verb import audit
-from labelwright.errors import ColumnError, DataError, LabelwrightWarning, OptionError, rows
-from labelwright.labels import LabelSpace
+from labelwright.errors import ColumnError, DataError, LabelwrightWarning, OptionError
+from labelwright.errors import rows as row_list
+from labelwright.labels import HardLabels, LabelSpace
+from labelwright.stream import Rows, open_rows
+from labelwright.stream.rows import digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,6 +70,8 @@ def audit_file(
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
     review_size: int = 200,
+    engine: str | None = None,
+    workers: int | None = None,
     explain: Callable[[Columns], None] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     **options: Any,
@@ -73,13 +81,17 @@ def audit_file(
     Args:
         data: CSV, TSV, JSONL, Parquet, Arrow, a Hugging Face data set folder, or an image folder (class per folder).
         label, id, text, image, group: column names; guessed when None.
-        features, pred_probs: a column, the prefix of several columns, or a .npy/.npz file with one row per item.
+        features, pred_probs: a column, the prefix of several columns, or a .npy/.npz file with one row per item. pred_probs
+            may also be a path or URL of what `stream.open_rows` opens: Parquet, Arrow, Lance, top-k rows, folders of
+            shards. Above 67 million entries they are read in passes, what is finished is kept in the repository's cache
+            until the end, and the items' content counts only where `features` or `encoder` ask for it.
         multi: a cell of the label column holds several classes.
         encoder: what turns texts or images into vectors, a name, a path or an `Encoder`; its vectors are kept in the repository.
         train: False leaves the out-of-fold predictions out, so that the neighbours alone speak.
         reviews: file with columns item, label and probability.   hierarchy: file with child and parent classes.
         split: which part of a data set with several.   out: repository; default: DATA's name with ".labels", here.
         seed: of folds and of the review order.   review_size: items in review_sample.parquet.
+        engine, workers: as in `audit`.
         explain: called with the columns once they are known.   progress: called as progress(step, done, total).
         options: as in `audit`: budget, precision, recall, rank_by, estimator, n_neighbours, n_folds, level.
 
@@ -97,11 +109,13 @@ def audit_file(
     )
 
     table = read_items(data, split=split)
-    matrices = {name: _matrix_file(value) for name, value in (("features", features), ("pred_probs", pred_probs))}
+    matrix = _matrix_file(features)
+    rows = _probability_rows(pred_probs, table, wanted=engine is not None or workers is not None)
+    in_passes = rows is not None and (engine is not None or workers is not None or len(rows) * rows.width > LARGE)
     columns = guess_columns(
         table, label=label, id=id, text=text, image=image, group=group, multi=multi,
-        features=None if matrices["features"] is not None else _names(table, features),
-        pred_probs=None if matrices["pred_probs"] is not None else _names(table, pred_probs),
+        features=None if matrix is not None else _names(table, features),
+        pred_probs=None if rows is not None else _names(table, pred_probs),
     )  # fmt: skip
     if columns.label is None:
         raise ColumnError(
@@ -113,13 +127,19 @@ def audit_file(
         explain(columns)
     root = Path(data) if Path(data).is_dir() else Path(data).parent
     files = {columns.image: root} if columns.image and _holds_paths(table, columns.image) else None
-    keys = item_keys(table, columns.id, columns.content or (columns.label, *columns.pred_probs), files=files)
+    plain = in_passes and columns.id is None and not columns.content  # nothing but labels: their places are their keys
+    keys: Any = None
+    if not plain:
+        keys = item_keys(table, columns.id, columns.content or (columns.label, *columns.pred_probs), files=files)
     labels: Any = label_lists(table, columns) if columns.multi else table[columns.label]
-    p = matrices["pred_probs"] if matrices["pred_probs"] is not None else _probabilities(table, columns.pred_probs)
+    p = _probabilities(table, columns.pred_probs) if rows is None else rows if in_passes else in_memory(rows)
     space = None if hierarchy is None else _hierarchy(hierarchy, labels)
     with warnings.catch_warnings():  # the audit below says it again
         warnings.simplefilter("ignore", LabelwrightWarning)
-        inputs = read_inputs(labels, p, space=space, items=keys, multi=columns.multi)
+        if rows is not None and in_passes and not columns.multi:
+            inputs = Inputs(_keys(keys, table.num_rows), match(labels, as_rows(rows, labels) or rows, space)[0], None)
+        else:
+            inputs = read_inputs(labels, None if in_passes else p, space=space, items=keys, multi=columns.multi)
     answers = None if reviews is None else read_reviews(reviews)
     repo = Repository.open_or_create(
         out or default_repository(data),
@@ -127,16 +147,22 @@ def audit_file(
         source=Path(data).name,
         space=json.loads(inputs.space.to_json()),
     )
-    vectors = _vectors(table, columns, matrices["features"], root, seed, progress, encoder, repo.path / "cache")
+    vectors = None
+    if not in_passes or features is not None or encoder is not None:
+        vectors = _vectors(table, columns, matrix, root, seed, progress, encoder, repo.path / "cache")
     made: dict[str, Any] = {}
     groups = None if columns.group is None else np.asarray(table[columns.group].to_pylist())
-    if inputs.pred_probs is None and vectors is not None and train:
+    if p is None and vectors is not None and train:
         p = _cached(repo, inputs, vectors, groups, columns, options, seed, progress)
         n_folds, name = options.pop("n_folds", 5), _name(options.pop("estimator", None))
         made = {"n_folds": n_folds, "pred_probs": f"out of fold, {n_folds} folds, {name}"}
+    kept = None
+    if rows is not None and in_passes:
+        kept = repo.path / "cache" / f"passes-{_unlike(rows, inputs, vectors, seed)}"
+        options |= {"engine": engine or "threads", "workers": workers, "checkpoint": kept}
     rank_by = options.pop("rank_by", "cost" if hierarchy is not None else "error")
     result = audit(
-        inputs.labels, p, vectors, reviews=answers, items=keys, multi=columns.multi, train=train or p is not None,
+        inputs.labels, p, vectors, reviews=answers, items=inputs.items, multi=columns.multi, train=train or p is not None,
         rank_by=rank_by, random_state=seed, progress=progress, **options,
     )  # fmt: skip
     result.settings.update(made, columns=list(columns.explanation))
@@ -147,6 +173,8 @@ def audit_file(
         name=Path(data).name, n_review=review_size, seed=seed,
     )  # fmt: skip
     folder = repo.write_audit(written)
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
     record_audit(repo, result, audit=folder.name, reviews=answers)
     return FileAudit(result, repo, folder, columns, content)
 
@@ -167,6 +195,31 @@ def _matrix_file(value: str | None) -> np.ndarray | None:
     from labelwright.store import read_matrix
 
     return read_matrix(value)
+
+
+def _probability_rows(value: str | None, table: pa.Table, *, wanted: bool) -> Rows | None:
+    """The rows of a file, a folder or a URL with probabilities; None for columns of the table."""
+    if value is None or value in table.column_names:
+        return None
+    if value.endswith(_MATRIX):
+        matrix = _matrix_file(value)
+        assert matrix is not None
+        if value.endswith(".npy") and matrix.ndim == 2 and (wanted or matrix.size > LARGE):
+            return open_rows(value)  # by its name and time, which tell it again when a run goes on
+        return open_rows(np.asarray(matrix))
+    return open_rows(value) if "://" in value or Path(value).exists() else None
+
+
+def _keys(keys: Any, n: int) -> np.ndarray:
+    return np.arange(n) if keys is None else np.asarray(keys)
+
+
+def _unlike(rows: Rows, inputs: Inputs, vectors: ItemVectors | None, seed: int) -> str:
+    """A name for parts of a run, other for all that they depend on."""
+    assert isinstance(inputs.labels, HardLabels)
+    near = () if vectors is None else (np.ascontiguousarray(vectors.search),)
+    version = f"{labelwright.__version__} {seed}"
+    return digest(rows.fingerprint(), inputs.space.to_json(), inputs.labels.ids, version, *near)
 
 
 def _names(table: pa.Table, value: str | None) -> Any:
@@ -213,7 +266,7 @@ def _images(table: pa.Table, column: str, root: Path) -> list[Any]:
     gaps = [i for i, cell in enumerate(cells) if cell is None]
     if gaps:
         raise DataError(
-            found=f"{len(gaps)} items without an image ({rows(gaps)})",
+            found=f"{len(gaps)} items without an image ({row_list(gaps)})",
             expected="an image for every item",
             fix="drop these rows",
         )

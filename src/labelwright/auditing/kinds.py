@@ -84,31 +84,76 @@ def tell_apart(
     _check(labels, label_dist, pred_probs, neighbours, is_issue)
     if len(labels) == 0:
         return Kinds(np.zeros(0), np.zeros(0), np.zeros(0, "<U9"))
+    first, second = (None, None) if pred_probs is None else top_two(pred_probs)
+    best, n_classes = label_dist.argmax(1), label_dist.shape[1]
+    balance = None if neighbours is None else _balance(label_dist, pred_probs, neighbours)
+    found = tell_apart_by(
+        labels, best, label_dist.max(1), first, second, n_classes, neighbours, is_issue, balance=balance
+    )
+    return found._replace(kind=np.array(KINDS)[found.kind])
+
+
+def tell_apart_by(
+    labels: np.ndarray,
+    best: np.ndarray,
+    settled: np.ndarray,
+    first: np.ndarray | None,
+    second: np.ndarray | None,
+    n_classes: int,
+    neighbours: tuple[np.ndarray, np.ndarray] | None,
+    is_issue: np.ndarray,
+    *,
+    balance: np.ndarray | None = None,
+) -> Kinds:
+    """`tell_apart` from a few numbers per item, where the distributions themselves are too many to hold.
+
+    Args:
+        best, settled: (N,) the most probable class of label_dist, and its probability.
+        first, second: (N,) the two largest pred_probs; None only if `balance` is given.
+        n_classes: K.
+        balance: (N,) as in the module's docstring; default second / first, what pred_probs alone say.
+        labels, neighbours, is_issue: as in `tell_apart`.
+
+    Returns:
+        `Kinds`, its kind (N,) int8 positions in `KINDS`: names would take more room than all else.
+    """
     flagged = is_issue & (labels >= 0)
     ordinary = ~is_issue & (labels >= 0)
     if not ordinary.any():
         ordinary = np.ones(len(labels), bool)
+    doubt = _doubt(settled, n_classes)
+    if balance is None:
+        assert first is not None and second is not None
+        balance = np.clip(second.astype(np.float64) / first, 0, 1)
     if neighbours is None:
-        assert pred_probs is not None
-        around, strangeness = _by_class(label_dist, ordinary), _doubt(pred_probs)
+        assert first is not None
+        around, strangeness = _by_class(doubt, best, ordinary, n_classes), _doubt(first, n_classes)
     else:
         index, weight = neighbours[0], _weights(neighbours[1])
-        strangeness = _doubt(label_dist)
+        strangeness = doubt
         hops = [strangeness := _mean_around(strangeness, index, weight) for _ in range(HOPS)]
         around = hops[0]
-    balance = _balance(label_dist, pred_probs, neighbours)
     ambiguity = balance / (balance + around + MARGIN)
     novelty = _share_below(strangeness, strangeness[ordinary])
-    suspect = np.where(ambiguity >= AMBIGUOUS, "ambiguous", "error")
+    kind = np.full(len(labels), KINDS.index("error"), np.int8)
+    kind[ambiguity >= AMBIGUOUS] = KINDS.index("ambiguous")
     if neighbours is not None:  # probabilities alone take every hard item for a strange one
-        suspect = np.where((novelty >= NOVEL) & (strangeness >= FLOOR), "novel", suspect)
-    return Kinds(ambiguity, novelty, np.where(flagged, suspect, "ok"))
+        kind[(novelty >= NOVEL) & (strangeness >= FLOOR)] = KINDS.index("novel")
+    kind[~flagged] = KINDS.index("ok")
+    return Kinds(ambiguity, novelty, kind)
 
 
-def _doubt(p: np.ndarray) -> np.ndarray:
-    """(N,) float64 in [0, 1]: 0 where one class has everything, 1 where all have the same."""
-    n_classes = p.shape[1]
-    return np.clip((1 - p.max(1).astype(np.float64)) * n_classes / (n_classes - 1), 0, 1)
+def top_two(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) float64 the largest and (N,) the second largest entry of each row of p (N, K)."""
+    out = np.empty((2, len(p)))
+    for block in row_blocks(*p.shape):
+        out[:, block] = np.partition(p[block].astype(np.float64), p.shape[1] - 2, axis=1)[:, :-3:-1].T
+    return out[0], out[1]
+
+
+def _doubt(largest: np.ndarray, n_classes: int) -> np.ndarray:
+    """(N,) float64 in [0, 1] from the largest probability: 0 where one class has everything, 1 where all have the same."""
+    return np.clip((1 - largest.astype(np.float64)) * n_classes / (n_classes - 1), 0, 1)
 
 
 def _weights(similarity: np.ndarray) -> np.ndarray:
@@ -123,9 +168,8 @@ def _mean_around(values: np.ndarray, index: np.ndarray, weight: np.ndarray) -> n
     return (weight * values[index]).sum(1)
 
 
-def _by_class(label_dist: np.ndarray, ordinary: np.ndarray) -> np.ndarray:
+def _by_class(doubt: np.ndarray, best: np.ndarray, ordinary: np.ndarray, n_classes: int) -> np.ndarray:
     """(N,) mean doubt of the ordinary items with the same most probable class; of all of them where there is none."""
-    doubt, best, n_classes = _doubt(label_dist), label_dist.argmax(1), label_dist.shape[1]
     count = np.bincount(best[ordinary], minlength=n_classes)
     total = np.bincount(best[ordinary], doubt[ordinary], minlength=n_classes)
     mean = np.where(count > 0, total / np.maximum(count, 1), doubt[ordinary].mean())
@@ -133,15 +177,14 @@ def _by_class(label_dist: np.ndarray, ordinary: np.ndarray) -> np.ndarray:
 
 
 def _balance(
-    label_dist: np.ndarray, pred_probs: np.ndarray | None, neighbours: tuple[np.ndarray, np.ndarray] | None
+    label_dist: np.ndarray, pred_probs: np.ndarray | None, neighbours: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """(N,) second largest over largest entry of pred_probs, of the neighbours' label_dist, or of their mean."""
+    """(N,) second largest over largest entry of the neighbours' label_dist, or of the mean of that and pred_probs."""
     n_items, n_classes = label_dist.shape
     balance = np.empty(n_items)
-    for block in row_blocks(n_items, n_classes * (1 if neighbours is None else neighbours[0].shape[1])):
+    for block in row_blocks(n_items, n_classes * neighbours[0].shape[1]):
         mix = np.zeros((len(balance[block]), n_classes))
-        if neighbours is not None:
-            mix += np.einsum("nk,nkc->nc", _weights(neighbours[1][block]), label_dist[neighbours[0][block]])
+        mix += np.einsum("nk,nkc->nc", _weights(neighbours[1][block]), label_dist[neighbours[0][block]])
         if pred_probs is not None:
             mix += pred_probs[block]
         second, first = np.partition(mix, n_classes - 2, axis=1)[:, -2:].T

@@ -84,20 +84,34 @@ def _beside(companions: Companions | None, page: Page) -> dict[str, Any]:
     }
 
 
+_MOST_ROWS, _MOST_CELLS = 200, 20_000
+
+
 def details(audit: Audit) -> dict[str, Any]:
     """What the page shows beyond the summary and the items, for programs: transition, confident joint, effort curve,
-    duplicates and overlap. NaN is null."""
+    duplicates and overlap. NaN is null. Matrices over more than 200 classes are given by their 20,000 largest cells."""
     effort = audit.effort
     points = np.unique(np.linspace(0, len(effort.n_reviewed) - 1, num=200).astype(int))
     return {
         "summary": audit.summary(),
         "classes": [str(c) for c in audit.space.classes],
-        "transition": {"axes": "true, given", "values": _listed(audit.transition)},
-        "confident_joint": {"axes": "given, true", "values": audit.confident_joint.tolist()},
+        "transition": {"axes": "true, given", **_matrix(audit.transition)},
+        "confident_joint": {"axes": "given, true", **_matrix(audit.confident_joint)},
         "effort": {name: _listed(values[points].astype(float)) for name, values in effort._asdict().items()},
         "duplicates": audit.duplicates.slice(0, 1000).to_pylist(),
         "overlap": audit.overlap.slice(0, 1000).to_pylist(),
     }
+
+
+def _matrix(values: np.ndarray) -> dict[str, Any]:
+    if values.ndim > 2 or len(values) <= _MOST_ROWS:
+        return {"values": values.tolist() if values.dtype.kind in "iu" else _listed(values)}
+    flat = values.ravel()
+    cell = np.sort(np.argpartition(-flat, _MOST_CELLS)[:_MOST_CELLS])
+    cell = cell[flat[cell] > 0]
+    row, column = np.unravel_index(cell, values.shape)
+    left = float(flat.sum() - flat[cell].sum())
+    return {"cells": [list(c) for c in zip(row.tolist(), column.tolist(), flat[cell].tolist())], "sum_left_out": left}
 
 
 def _listed(values: np.ndarray) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelwright.auditing._ranking import largest
 from labelwright.auditing.estimate import ErrorRate
 from labelwright.auditing.flags import EffortCurve, effort_curve
 from labelwright.auditing.review import ReviewDesign, review_design
@@ -18,6 +19,8 @@ from labelwright.labels import HardLabels, LabelSpace, MultiLabels, SoftLabels
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_AT_A_TIME = 1 << 16  # rows of items.parquet that are in memory together
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +32,15 @@ class Audit:
     prior_error_prob: (N,) the same before any review; the review design rests on it, so that the probabilities with which
         items are drawn were fixed before the first answer.
     label_dist: (N, K) float32, p(true class | everything known); for multi-labels the probability of each class being
-        present.   is_issue: (N,) bool, the flags.   kind: (N,) "ok", "error", "ambiguous", "novel", or "unlabelled".
+        present; of probabilities that were read in passes `SoftLabels` of the likeliest classes (see `distributions`).
+    is_issue: (N,) bool, the flags.   kind: (N,) "ok", "error", "ambiguous", "novel", or "unlabelled".
     ambiguity, novelty: (N,) in [0, 1]: several classes fit; none fits.
     error_rate: estimate, low, high, per_class, assumption.
     transition: (K, K) [true, given] p(given | true), rows sum to 1.   confident_joint: (K, K) int [given, true].
         For multi-labels both are (K, 2, 2) over absent, present.
     duplicates: table of near-duplicate items whose labels conflict.   overlap: table of class pairs that overlap.
     pred_probs, neighbours, vectors, dynamics: the evidence used, None where there was none.
+    expected_cost: (N,) `severity` where label_dist does not hold every class, else None.
     notes: what the user should know.
     settings: every option, default and seed.
     """
@@ -44,7 +49,7 @@ class Audit:
     labels: HardLabels | MultiLabels
     error_prob: np.ndarray
     prior_error_prob: np.ndarray
-    label_dist: np.ndarray
+    label_dist: np.ndarray | SoftLabels
     is_issue: np.ndarray
     kind: np.ndarray
     ambiguity: np.ndarray
@@ -59,6 +64,7 @@ class Audit:
     neighbours: Any = None
     vectors: Any = None
     dynamics: Any = None
+    expected_cost: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -83,11 +89,21 @@ class Audit:
         """What each label is likelier to be, as a distribution (single-label audits)."""
         if self.multi:
             raise TypeError("multi-label audits have one probability per class: use label_dist, or corrected()")
-        return SoftLabels.from_dense(self.label_dist, self.space)
+        return (
+            self.label_dist
+            if isinstance(self.label_dist, SoftLabels)
+            else SoftLabels.from_dense(self.label_dist, self.space)
+        )
+
+    def distributions(self, rows: Any) -> np.ndarray:
+        """(n, K) float32 label_dist of some items, whatever form it has. rows: numbers, a mask or a slice."""
+        found = self.label_dist[rows]
+        return found.dense() if isinstance(found, SoftLabels) else found
 
     def corrected(self) -> HardLabels | MultiLabels:
         """The labels after the audit: the class of least expected cost given everything known, reviews included."""
         if self.multi:
+            assert isinstance(self.label_dist, np.ndarray)
             return MultiLabels.from_dense((self.label_dist >= 0.5).astype(np.int8), self.space)
         return self.suggested.decide()
 
@@ -97,8 +113,11 @@ class Audit:
         space: the error probability for nominal classes, weighed by distance in a hierarchy or order (card 89's
         gold-to-prediction distance with soft predictions). NaN where there is no label."""
         if isinstance(self.labels, MultiLabels):
+            assert isinstance(self.label_dist, np.ndarray)
             y = self.labels.dense()
             return np.where(y == 1, 1 - self.label_dist, np.where(y == 0, self.label_dist, 0)).sum(1)
+        if isinstance(self.label_dist, SoftLabels):
+            return self.error_prob if self.expected_cost is None else self.expected_cost
         cost = self.space.cost()
         expected = (self.label_dist * cost[self.labels.ids]).sum(1)
         return np.where(self.labels.known, expected, np.nan)
@@ -110,10 +129,23 @@ class Audit:
         return np.argsort(-np.nan_to_num(key, nan=-1.0), kind="stable")
 
     @cached_property
+    def _rank(self) -> np.ndarray:
+        """(N,) place of each item in `ranking`, from 1."""
+        rank = np.empty(len(self.items), dtype=np.int64)
+        rank[self.ranking] = np.arange(1, len(rank) + 1)
+        return rank
+
+    @cached_property
     def table(self) -> pa.Table:
         """Every item: item, row, given, suggested, distribution, error_prob, quality, kind, ambiguity, novelty, severity,
         is_issue, reviewed, rank (1 = look here first)."""
         return self._table(np.arange(len(self.items)))
+
+    def likeliest(self, rows: np.ndarray, top: int = 5) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and probabilities (n, top) of the likeliest classes of some items."""
+        if isinstance(self.label_dist, SoftLabels):
+            return self.label_dist.index[rows, :top], self.label_dist.prob[rows, :top]
+        return largest(self.label_dist[rows], top)
 
     @cached_property
     def issues(self) -> pa.Table:
@@ -123,23 +155,22 @@ class Audit:
     def _table(self, rows: np.ndarray) -> pa.Table:
         import pyarrow as pa
 
-        rank = np.empty(len(self.items), dtype=np.int64)
-        rank[self.ranking] = np.arange(1, len(rank) + 1)
         if isinstance(self.labels, MultiLabels):
-            corrected = self.corrected()
+            present = self.distributions(rows)
             given: Any = self.labels[rows].sets()
-            assert isinstance(corrected, MultiLabels)
-            suggested: Any = corrected[rows].sets()
+            suggested: Any = MultiLabels.from_dense((present >= 0.5).astype(np.int8), self.space).sets()
+            likeliest = largest(present, 5)
         else:
-            given = self.labels.values()[rows]
-            suggested = self.space.decode(self.label_dist[rows].argmax(1))
+            given = self.space.decode(self.labels.ids[rows])
+            likeliest = self.likeliest(rows)
+            suggested = self.space.decode(likeliest[0][:, 0])
         columns = {
-            "rank": rank[rows],
+            "rank": self._rank[rows],
             "item": self.items[rows],
             "row": rows.astype(np.int64),
             "given": given,
             "suggested": suggested,
-            "distribution": _distributions(self.label_dist[rows], self.space),
+            "distribution": _distributions(*likeliest, self.space),
             "error_prob": self.error_prob[rows],
             "quality": self.quality[rows],
             "kind": self.kind[rows],
@@ -275,7 +306,6 @@ class Audit:
         }
         tables = {
             "issues.parquet": lambda: self.issues,
-            "items.parquet": lambda: self.table,
             "review_sample.parquet": lambda: sample,
         }
         return {
@@ -283,9 +313,22 @@ class Audit:
                 file: lambda path, make=make: pq.write_table(make(), path, compression="zstd")
                 for file, make in tables.items()
             },
+            "items.parquet": self.write_items,
             "review_sample.csv": lambda path: self._write_form(sample, content, path),
             **{file: lambda path, make=make: path.write_text(make(), encoding="utf-8") for file, make in texts.items()},
         }
+
+    def write_items(self, path: str | os.PathLike[str]) -> None:
+        """`table` as Parquet, some rows at a time in memory."""
+        import pyarrow.parquet as pq
+
+        n = len(self.items)
+        parts = [np.arange(at, min(at + _AT_A_TIME, n)) for at in range(0, max(n, 1), _AT_A_TIME)]
+        first = self._table(parts[0])
+        with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+            writer.write_table(first)
+            for part in parts[1:]:
+                writer.write_table(self._table(part))
 
     def _write_form(self, sample: pa.Table, content: Any, path: Path) -> None:
         """The review sample as a form for a spreadsheet: fill in `label` and pass the file as reviews."""
@@ -336,16 +379,15 @@ def _cell(value: Any) -> str:
     return ("'" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else "") + text[:1000]
 
 
-def _distributions(p: np.ndarray, space: LabelSpace, top: int = 5) -> pa.Array:
-    """The likeliest classes of each row as a list of (label, probability)."""
+def _distributions(index: np.ndarray, prob: np.ndarray, space: LabelSpace) -> pa.Array:
+    """The likeliest classes of each row as a list of (label, probability); both (n, k)."""
     import pyarrow as pa
 
-    top = min(top, p.shape[1])
-    order = np.argsort(-p, axis=1, kind="stable")[:, :top]
-    prob = np.take_along_axis(p, order, axis=1)
-    names = pa.array(space.decode(order.ravel()).tolist(), type=pa.string() if _text(space) else pa.int64())
-    pairs = pa.StructArray.from_arrays([names, pa.array(prob.ravel().astype(np.float32))], ["label", "probability"])
-    return pa.ListArray.from_arrays(np.arange(0, len(p) * top + 1, top, dtype=np.int32), pairs)
+    names = pa.array(list(space.classes), type=pa.string() if _text(space) else pa.int64())
+    pairs = pa.StructArray.from_arrays(
+        [names.take(pa.array(index.ravel())), pa.array(prob.ravel().astype(np.float32))], ["label", "probability"]
+    )
+    return pa.ListArray.from_arrays(np.arange(0, index.size + 1, index.shape[1], dtype=np.int32), pairs)
 
 
 def _text(space: LabelSpace) -> bool:

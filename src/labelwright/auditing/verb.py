@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.auditing._answers import Answers, read_answers, reviewed_error_prob
+from labelwright.auditing._answers import (
+    Answers,
+    answered_kinds,
+    look_at_probabilities,
+    read_answers,
+    reviewed_error_prob,
+    with_answers,
+)
 from labelwright.auditing._inputs import Inputs, look_at_predictions, read_inputs
 from labelwright.auditing._multi import audit_multi
-from labelwright.auditing._sources import COPY, Sources, gather, neighbour_probs
+from labelwright.auditing._sources import Sources, gather, neighbour_probs, without_copies
 from labelwright.auditing.confident import confident_joint
 from labelwright.auditing.duplicates import label_conflicts, near_duplicates
 from labelwright.auditing.error_model import error_model
@@ -19,8 +26,10 @@ from labelwright.auditing.kinds import tell_apart
 from labelwright.auditing.overlap import class_overlap
 from labelwright.auditing.result import Audit, transition
 from labelwright.auditing.review import review_design
+from labelwright.auditing.streamed import LARGE, as_rows, audit_rows, in_memory
 from labelwright.errors import OptionError, check_option, check_whole
 from labelwright.labels import HardLabels, LabelSpace
+from labelwright.stream import Rows
 
 
 def audit(
@@ -45,6 +54,9 @@ def audit(
     n_folds: int = 5,
     level: float = 0.9,
     random_state: int = 0,
+    engine: str | None = None,
+    workers: int | None = None,
+    checkpoint: Any = None,
     progress: Any = None,
 ) -> Audit:
     """Audit given labels: how many are wrong (with an interval), which to look at, and what they are likelier to be.
@@ -53,6 +65,9 @@ def audit(
         labels: N labels, integers or strings, in any column type (list, NumPy, pandas, polars, pyarrow, HF); missing ones are
             None or NaN. With `multi`, N sets of labels, or a dense or SciPy sparse (N, K) table of 1, 0, -1 (unknown).
         pred_probs: (N, K) out-of-sample class probabilities; with `multi` one probability per class. Never in-sample.
+            Also top-k rows (`SoftLabels`), a path or URL of what `stream.open_rows` opens (.npy, Parquet, Arrow, Lance, a
+            folder of shards), or `Rows`. Above 67 million entries they are read in three passes and never held in memory;
+            label_dist then has the five likeliest classes of each item.
         features: what the items look like: vectors (N, D) dense or sparse, N texts, a data frame, or images.
             Without pred_probs they are predicted out of fold from these. At least one of the two is needed. Image files are
             `pathlib.Path` objects; strings are texts.
@@ -72,6 +87,9 @@ def audit(
         rank_by: "error" (probability of being wrong) or "cost" (expected cost under the structure of the space).
         n_neighbours, n_folds, level: size of a neighbourhood, folds, level of the intervals.
         random_state: seed of folds and draws.
+        engine: "threads", "serial", "ray" or "ray://host:port", see `stream.run`; pred_probs are then read in passes
+            whatever their size.   workers: how many at a time; default one per processor.
+        checkpoint: a folder in which finished parts of the passes are kept, so that a run that was killed goes on.
         progress: called as progress(step, done, total).
 
     Returns:
@@ -106,21 +124,51 @@ def audit(
             expected="at most one of budget, precision and recall",
             fix="choose the one that binds; the effort curve shows the others",
         )
+    tell = progress or _silent
+
+    def sources_of(inputs: Inputs, in_passes: bool = False) -> Sources:
+        return gather(
+            inputs, features, groups=groups, encoder=encoder, estimator=estimator, train=train,
+            n_neighbours=n_neighbours, n_folds=n_folds, random_state=random_state, dynamics=dynamics,
+            progress=tell, in_passes=in_passes,
+        )  # fmt: skip
+
+    described = {
+        "n_neighbours": n_neighbours, "n_folds": n_folds, "level": level, "random_state": random_state,
+        "rank_by": rank_by, "multi": multi, "goal": goals or "expected F1",
+    }  # fmt: skip
+    rows = as_rows(
+        pred_probs, labels, passes_wanted=any(option is not None for option in (engine, workers, checkpoint))
+    )
+    if rows is not None and _in_passes(rows, multi, engine, workers, checkpoint):
+        return audit_rows(
+            labels, rows, space=space, items=items, sources=lambda inputs: sources_of(inputs, True), reviews=reviews,
+            goals=goals, level=level, settings=described, random_state=random_state, engine=engine, workers=workers,
+            checkpoint=checkpoint, progress=tell,
+        )  # fmt: skip
+    if rows is not None:
+        pred_probs = in_memory(rows)
     inputs = read_inputs(labels, pred_probs, space=space, items=items, multi=multi)
-    sources = gather(
-        inputs, features, groups=groups, encoder=encoder, estimator=estimator, train=train,
-        n_neighbours=n_neighbours, n_folds=n_folds, random_state=random_state, dynamics=dynamics,
-        progress=progress or _silent,
-    )  # fmt: skip
+    sources = sources_of(inputs)
     if sources.pred_probs is not None:
         look_at_predictions(inputs, sources.pred_probs)
-    settings = {
-        "n_neighbours": n_neighbours, "n_folds": n_folds, "level": level, "random_state": random_state,
-        "rank_by": rank_by, "multi": multi, "goal": goals or "expected F1", **sources.described,
-    }  # fmt: skip
+    settings = described | sources.described
     if multi:
         return audit_multi(inputs, sources, reviews, goals, level, settings)
     return _audit_single(inputs, sources, reviews, goals, level, settings)
+
+
+def _in_passes(rows: Rows, multi: bool, engine: str | None, workers: int | None, checkpoint: Any) -> bool:
+    """Whether the probabilities are read in passes: where they are large, or an engine or a checkpoint was asked for."""
+    wanted = any(option is not None for option in (engine, workers, checkpoint))
+    large = len(rows) * rows.width > LARGE
+    if multi and (large or wanted):
+        raise OptionError(
+            found=f"multi=True with {'engine, workers or checkpoint' if wanted else f'{rows.shape} probabilities'}",
+            expected="sets of labels with probabilities that fit into memory",
+            fix="audit parts of the items one after the other" if large else "leave engine, workers and checkpoint out",
+        )
+    return large or wanted
 
 
 def _silent(step: str, done: int, total: int) -> None:
@@ -133,7 +181,10 @@ def _audit_single(
     labels = inputs.labels
     assert isinstance(labels, HardLabels)
     given, k = labels.ids, len(labels.space)
-    model = error_model(given, sources.pred_probs, neighbours=without_copies(sources.neighbours), n_classes=k)
+    model = error_model(
+        given, sources.pred_probs, neighbours=without_copies(sources.neighbours), n_classes=k,
+        random_state=settings["random_state"],
+    )  # fmt: skip
     prior, dist = model.error_prob, model.label_dist
     seen = sources.pred_probs if sources.pred_probs is not None else neighbour_probs(labels, sources.neighbours)
     joint = confident_joint(given, seen)
@@ -142,14 +193,14 @@ def _audit_single(
     if reviews is not None:
         answers = read_answers(reviews, inputs.items, labels)
         error_prob = reviewed_error_prob(prior, answers, seen.argmax(1) != given)
-        dist = _with_answers(dist, given, prior, error_prob, answers)
+        dist = with_answers(dist, given, prior, error_prob, answers)
         reviewed[answers.index] = True
-        _look_at_probabilities(inputs, answers)
+        look_at_probabilities(inputs, answers)
     is_issue = flags(error_prob, goals)
     kinds = tell_apart(given, dist, sources.pred_probs, sources.neighbours, is_issue)
     kind = np.where(labels.known, kinds.kind, "unlabelled")
     if answers is not None:
-        kind = _answered_kinds(kind, is_issue, answers)
+        kind = answered_kinds(kind, is_issue, answers)
     rate = _rate(prior, given, k, answers, seen, level)
     return Audit(
         items=inputs.items,
@@ -176,36 +227,6 @@ def _audit_single(
     )
 
 
-def without_copies(neighbours: Any) -> Any:
-    """The neighbours, exact copies abstaining: a copy's label was often copied with it and is no second opinion (card 39)."""
-    if neighbours is None:
-        return None
-    index, similarity = neighbours
-    return index, np.where(similarity >= 1 - COPY, 0, similarity)
-
-
-def _look_at_probabilities(inputs: Inputs, answers: Answers) -> None:
-    """Warn where the recorded probabilities cannot be those of a sample of this data."""
-    drawn = answers.probability[~np.isnan(answers.probability)]
-    labelled = int(inputs.labels.known.sum()) if isinstance(inputs.labels, HardLabels) else len(inputs.labels)
-    stands = float((1 / drawn).sum())
-    if len(drawn) and not 0.1 < stands / labelled < 3:
-        inputs.note(
-            f"the reviewed items stand for {stands:,.0f} items by their inclusion probabilities, but {labelled:,} have a label: "
-            "keep the column `probability` that review_sample wrote"
-        )
-
-
-def _answered_kinds(kind: np.ndarray, is_issue: np.ndarray, answers: Answers) -> np.ndarray:
-    """What the reviewers said of a flagged item goes before what the scores say."""
-    accepted = answers.accepted.sum(1)
-    told = is_issue[answers.index] & (answers.wrong_low == answers.wrong_high)
-    said = np.where(accepted == 0, "novel", np.where(accepted == 1, "error", "ambiguous"))
-    out = kind.astype("<U10")
-    out[answers.index[told]] = said[told]
-    return out
-
-
 def _rate(
     prior: np.ndarray,
     given: np.ndarray,
@@ -221,20 +242,3 @@ def _rate(
         prior, given, k, answers.index, answers.wrong_low, answers.wrong_high, answers.probability,
         design=review_design(prior), level=level,
     )  # fmt: skip
-
-
-def _with_answers(
-    dist: np.ndarray, given: np.ndarray, prior: np.ndarray, error_prob: np.ndarray, answers: Answers
-) -> np.ndarray:
-    """The label distributions brought in line with the recalibrated error probabilities and with the answers themselves."""
-    out = dist.copy()
-    rows = np.flatnonzero(given >= 0)
-    own = given[rows]
-    scale = np.where(prior[rows] > 0, error_prob[rows] / np.where(prior[rows] > 0, prior[rows], 1), 0.0)
-    out[rows] *= scale[:, None].astype(out.dtype)
-    out[rows, own] = 1 - error_prob[rows]
-    accepted = answers.accepted / np.maximum(answers.accepted.sum(1, keepdims=True), 1)
-    told = answers.accepted.any(1)
-    out[answers.index[told]] = accepted[told]
-    total = out.sum(1, keepdims=True)
-    return np.where(total > 0, out / np.where(total > 0, total, 1), dist).astype(np.float32)

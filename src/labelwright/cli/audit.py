@@ -22,7 +22,9 @@ def audit(
     image: str | None = typer.Option(None, help="Column of image paths."),
     features: str | None = typer.Option(None, help="Column or prefix of columns with vectors, or a .npy file."),
     pred_probs: str | None = typer.Option(
-        None, help="Column or prefix of out-of-sample probabilities, or a .npy file."
+        None,
+        help="Out-of-sample probabilities: a column, a prefix of columns, or a file, folder of shards or URL "
+        "(.npy, Parquet, Arrow, Lance).",
     ),
     encoder: str | None = typer.Option(
         None,
@@ -39,6 +41,11 @@ def audit(
     split: str | None = typer.Option(None, help="Which part of a data set with several."),
     out: Path | None = typer.Option(None, help="Label repository to write; default: NAME.labels here."),
     seed: int = typer.Option(0, min=0, help="Seed of folds and of the review order."),
+    engine: str | None = typer.Option(
+        None,
+        help="Read pred_probs in passes with: threads, serial, ray, ray://HOST:PORT. Default: threads where large.",
+    ),
+    workers: int | None = typer.Option(None, min=1, help="Parts read at a time; default: one per processor."),
     review_size: int = typer.Option(200, min=1, help="Items in the review sample."),
     as_json: bool = typer.Option(False, "--json", help="Last line of stdout: one JSON object with every figure."),
 ) -> None:
@@ -51,7 +58,7 @@ def audit(
         found = audit_file(
             data, label=label, id=id, text=text, image=image, features=features, pred_probs=pred_probs, multi=multi,
             group=group, encoder=encoder, train=not no_training, reviews=reviews, hierarchy=hierarchy, split=split, out=out,
-            seed=seed, review_size=review_size,
+            seed=seed, review_size=review_size, engine=engine, workers=workers,
             budget=budget, precision=precision, recall=recall, explain=_explain, progress=progress,
         )  # fmt: skip
     tell(found.audit, content=found.content, keys_made=found.columns.id is None)

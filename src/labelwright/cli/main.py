@@ -12,6 +12,7 @@ from labelwright import __version__
 from labelwright.cli import advise as _advise
 from labelwright.cli import audit as _audit
 from labelwright.cli import demo as _demo
+from labelwright.cli import exchange as _exchange
 from labelwright.cli import labels as _labels
 from labelwright.cli import systems as _systems
 from labelwright.cli.console import say
@@ -31,6 +32,8 @@ app.command("log")(_labels.log)
 app.command("diff")(_labels.diff)
 app.command("show")(_labels.show)
 app.command("tag")(_labels.tag)
+app.command("export")(_exchange.export)
+app.command("import")(_exchange.import_)
 app.command("systems")(_systems.systems)
 app.command("prove")(_systems.prove)
 

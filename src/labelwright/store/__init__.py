@@ -1,5 +1,25 @@
-"""Labels on disk: reading data sets and reviews, and the label repository."""
+"""Labels on disk: reading data sets and reviews, the label repository, soft-label files, and the formats of other tools."""
 
+from labelwright.store.exchange import (
+    LabelFile,
+    export_labels,
+    import_labels,
+    label_studio_config,
+    read_argilla,
+    read_coco,
+    read_hf,
+    read_label_studio,
+    read_prodigy,
+    read_table,
+    read_yolo,
+    write_argilla,
+    write_coco,
+    write_hf,
+    write_label_studio,
+    write_prodigy,
+    write_table,
+    write_yolo,
+)
 from labelwright.store.read import (
     Columns,
     fingerprint,
@@ -12,16 +32,46 @@ from labelwright.store.read import (
     read_reviews,
 )
 from labelwright.store.repository import Repository
+from labelwright.store.soft_labels import (
+    CropPlan,
+    SoftLabelFile,
+    StoredSoftLabels,
+    open_soft_labels,
+    write_soft_labels,
+)
 
 __all__ = [
     "Columns",
+    "CropPlan",
+    "LabelFile",
     "Repository",
+    "SoftLabelFile",
+    "StoredSoftLabels",
+    "export_labels",
     "fingerprint",
     "guess_columns",
+    "import_labels",
     "item_keys",
     "label_lists",
+    "label_studio_config",
+    "open_soft_labels",
+    "read_argilla",
     "read_arrays",
+    "read_coco",
+    "read_hf",
     "read_items",
+    "read_label_studio",
     "read_matrix",
+    "read_prodigy",
     "read_reviews",
+    "read_table",
+    "read_yolo",
+    "write_argilla",
+    "write_coco",
+    "write_hf",
+    "write_label_studio",
+    "write_prodigy",
+    "write_soft_labels",
+    "write_table",
+    "write_yolo",
 ]

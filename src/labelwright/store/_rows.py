@@ -38,6 +38,9 @@ def schema() -> pa.Schema:
     return pa.schema(columns)
 
 
+_AT_A_TIME = 1 << 16  # rows whose texts are Python objects at the same time
+
+
 def event_ids(*columns: Any) -> pa.Array:
     """Event ids made of what the events say: the same columns give the same ids, so that saying it again adds nothing.
 
@@ -52,10 +55,15 @@ def event_ids(*columns: Any) -> pa.Array:
     """
     import pyarrow as pa
 
-    lists = [c.to_pylist() if hasattr(c, "to_pylist") else c for c in columns]
-    n = next(len(c) for c in lists if not isinstance(c, str))
-    parts = zip(*([c] * n if isinstance(c, str) else c for c in lists), strict=True)
-    return pa.array([hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest() for row in parts], pa.string())
+    n = next(len(c) for c in columns if not isinstance(c, str))
+    made = []
+    for at in range(0, n, _AT_A_TIME):
+        size = min(_AT_A_TIME, n - at)
+        part = [[c] * size if isinstance(c, str) else c[at : at + _AT_A_TIME] for c in columns]
+        lists = [c.to_pylist() if hasattr(c, "to_pylist") else c for c in part]
+        hashes = (hashlib.blake2b(repr(row).encode(), digest_size=16).hexdigest() for row in zip(*lists, strict=True))
+        made.append(pa.array(hashes, pa.string()))
+    return pa.concat_arrays(made) if made else pa.array([], pa.string())
 
 
 def prepare(events: Any, *, source: str, time: datetime | None = None) -> tuple[pa.Table, bool]:

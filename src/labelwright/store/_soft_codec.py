@@ -50,6 +50,26 @@ class Roots:
         value *= value
         return value
 
+    def squares(self, codes: np.ndarray) -> np.ndarray:
+        """(n, m) uint16: `decode` of codes of 8 bits in half the memory, exactly; 254 squared is 64516."""
+        root = np.maximum(codes, 1).astype(np.uint16)
+        root -= 1
+        root *= root
+        return root
+
+    def dense(self, codes: np.ndarray) -> np.ndarray:
+        """(n, m) float32 rows divided by their sums, rows of zeros as they are; the sums are exact, whatever m is."""
+        out, step = np.empty(codes.shape, dtype=np.float32), max(1, _BLOCK // max(codes.shape[1], 1))
+        for start in range(0, len(out), step):
+            part, root = out[start : start + step], np.maximum(codes[start : start + step], 1)
+            root -= 1
+            wide = root.astype(np.float64)
+            total = np.einsum("ij,ij->i", wide, wide).astype(np.float32)
+            part[...] = root
+            part *= part
+            part /= np.where(total > 0, total, 1)[:, None]
+        return out
+
     def empty(self, codes: np.ndarray) -> np.ndarray:
         """True where a code says that nothing is there."""
         return codes == 0
@@ -90,6 +110,10 @@ class Floats:
         value *= 2.0**112
         return value
 
+    def dense(self, codes: np.ndarray) -> np.ndarray:
+        """(n, m) float32 rows; float16 is divided by the sums, rows of zeros stay."""
+        return self.decode(codes) if self.bits == 32 else unit(self.decode(codes))
+
     def empty(self, codes: np.ndarray) -> np.ndarray:
         """True where a code says that nothing is there."""
         return codes < 0
@@ -100,6 +124,8 @@ class Floats:
 
 
 Codec = Roots | Floats
+TAIL_CODEC = Roots(8)  # of a tail per class
+_BLOCK = 1 << 16  # numbers handled in one go: they stay in the cache of one core
 _SQUARES = np.maximum(np.arange(256, dtype=np.float32) - 1, 0) ** 2
 
 
@@ -121,78 +147,3 @@ def unit(values: np.ndarray) -> np.ndarray:
         total[total == 0] = 1
     values /= total
     return values
-
-
-def spread(
-    index: np.ndarray,
-    prob: np.ndarray,
-    rest: np.ndarray,
-    known: np.ndarray,
-    tail: np.ndarray | None,
-    n_classes: int,
-) -> np.ndarray:
-    """(n, K) float32 rows of top-k labels whose rest is spread over the classes not listed.
-
-    Args:
-        index, prob: (n, k), -1 pads.   rest: (n,).   known: (n,) bool; the other rows become uniform.
-        tail: None: evenly. (K,): by this shape. (K, K) float32, rows sum to 1: by the row of the likeliest class.
-    """
-    at, listed = index, None
-    if index.size and index.min() < 0:
-        listed = index >= 0
-        at = np.where(listed, index, 0)
-    out = np.empty((len(at), n_classes), dtype=np.float32)
-    _spread_rest(out, at, listed, rest, tail)
-    place = at + np.arange(0, out.size, n_classes)[:, None]
-    if listed is None:
-        out.reshape(-1)[place] = prob
-    else:
-        out.reshape(-1)[place[listed]] = prob[listed]
-        out[~known] = 1 / n_classes
-    if index.shape[1] >= n_classes:  # no class may be left open for the rest
-        unit(out)
-    return out
-
-
-def _spread_rest(
-    out: np.ndarray, at: np.ndarray, listed: np.ndarray | None, rest: np.ndarray, tail: np.ndarray | None
-) -> None:
-    """Fill `out` with the rest of each row, spread as if no class were listed but scaled so that the open ones sum to
-    it; what stands at the listed classes is overwritten later. listed: None where all are."""
-    n_classes = out.shape[1]
-    if tail is None:
-        n_open = n_classes - (at.shape[1] if listed is None else listed.sum(1))
-        out[...] = np.divide(rest, np.maximum(n_open, 1), dtype=np.float32)[:, None]
-        return
-    top = np.ascontiguousarray(at[:, 0])
-    place = at if tail.ndim == 1 else at + np.multiply(top, n_classes, dtype=np.int64)[:, None]
-    taken = tail.take(place)
-    free = 1 - (taken.sum(1) if listed is None else (taken * listed).sum(1))
-    scale = np.divide(rest, np.maximum(free, _THIN), dtype=np.float32)
-    if tail.ndim == 1:
-        np.dot(scale[:, None], tail[None], out=out)
-    else:
-        tail.take(top, axis=0, out=out, mode="clip")  # "raise" would copy through a buffer
-        out *= scale[:, None]
-    if free.size and free.min() < _THIN:
-        _respread(out, at, listed, rest, tail, free)
-
-
-def _respread(
-    out: np.ndarray,
-    at: np.ndarray,
-    listed: np.ndarray | None,
-    rest: np.ndarray,
-    tail: np.ndarray,
-    free: np.ndarray,
-) -> None:
-    """Mend rows that list nearly all of their tail: there 1 minus a sum is rounding. Where none is left: evenly."""
-    for i in np.flatnonzero((free < _THIN) & (rest > 0)):
-        is_open = np.ones(out.shape[1], dtype=bool)
-        is_open[at[i] if listed is None else at[i][listed[i]]] = False
-        shape = np.where(is_open, tail if tail.ndim == 1 else tail[at[i, 0]], 0).astype(np.float64)
-        shape = shape if shape.sum() > 0 else is_open.astype(np.float64)
-        out[i] = rest[i] * shape / max(shape.sum(), 1e-300)
-
-
-_THIN = 1e-3

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labelwright.errors import DataError, MissingExtra, rows
+from labelwright.errors import DataError, MissingExtra, check_option, rows
 from labelwright.labels.maps import LabelMap
 from labelwright.labels.soft import SoftLabels
 from labelwright.labels.space import LabelSpace
 from labelwright.store._kinds import parsing
-from labelwright.store._soft_codec import codec, id_type, spread, unit
+from labelwright.store._soft_codec import unit
 from labelwright.store._soft_crops import CropPlan, decode_boxes
-from labelwright.store._soft_head import Frame, damaged
-from labelwright.store._soft_write import FORMAT, TAIL_CODEC
+from labelwright.store._soft_head import DIGEST, Frame, damaged
+from labelwright.store._soft_kernel import ENGINES
+from labelwright.store._soft_records import Records
+from labelwright.store._soft_spread import Tail, spread
+from labelwright.store._soft_write import FORMAT
 
 
 class SoftLabelFile:
@@ -30,114 +33,76 @@ class SoftLabelFile:
     head: provenance, truncation, measured errors. Safe to use from several threads and after a fork.
     """
 
-    def __init__(self, path: Path, space: LabelSpace | None = None):
-        self.path, self._frame = path, Frame(path)
+    def __init__(self, path: Path, space: LabelSpace | None = None, engine: str = "auto"):
+        check_option("engine", engine, ENGINES)
+        self.path, self.engine, self._frame = path, engine, Frame(path)
         self.head = head = self._frame.head
         with parsing(path, "a soft-label file"):
             if head["format"] != FORMAT:
                 raise damaged(path, f"its format is {head['format']!r}")
-            self.space = LabelSpace.from_json(json.dumps(head["space"]))
-            self.k: int | None = head["truncation"]["k"]
-            record, n = head["record"], int(head["rows"])
-            self._codec = codec(record["precision"])
-            width = len(self.space) if self.k is None else self.k + 1
-            self._ids = 0 if self.k is None else self.k * id_type(len(self.space)).itemsize
-            self._codes = self._ids + width * self._codec.dtype.itemsize
-            if record["bytes"] != self._codes + 9 * record["boxes"] or head["tail"] not in (
-                "none",
-                "even",
-                "shared",
-                "class",
-            ):
-                raise damaged(path, "its head contradicts itself")
-            self._raw = self._frame.section("records", np.uint8, (n, record["bytes"]))
+            self.n_classes, self.k = int(head["space"]["classes"]), head["truncation"]["k"]
+            self._records = Records(self._frame, self.n_classes, self.k, engine)
             self.crops = None if head["crops"] is None else CropPlan.from_json(head["crops"])
             self.per_item = int(np.prod(head["inner"]["shape"], dtype=int))
-        if space is not None and space.classes != self.space.classes:
+        if space is None:
+            return
+        if _digest(space.to_json().encode()) == head["space"]["blake2b"]:
+            self.space = space  # the same text: no need to read the file's
+        elif space.classes != self.space.classes:
             raise _other_classes(path, self.space, space)
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self._records)
 
     def __repr__(self) -> str:
         kept = "dense" if self.k is None else f"top {self.k}"
-        return f"SoftLabelFile({str(self.path)!r}, {len(self)} rows, {len(self.space)} classes, {kept})"
+        return f"SoftLabelFile({str(self.path)!r}, {len(self)} rows, {self.n_classes} classes, {kept})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a loader's worker opens the file itself
-        return SoftLabelFile, (self.path,)
+        return SoftLabelFile, (self.path, None, self.engine)
+
+    @cached_property
+    def space(self) -> LabelSpace:
+        """The classes; read when first asked for.
+
+        Raises:
+            DataError: class names that are not as they were written.
+        """
+        text = self._frame.content("space")
+        if _digest(text) != self.head["space"]["blake2b"]:
+            raise damaged(self.path, "its class names were changed")
+        with parsing(self.path, "a soft-label file"):
+            space = LabelSpace.from_json(text.decode())
+        if len(space) != self.n_classes:
+            raise damaged(self.path, f"it has {len(space)} class names for {self.n_classes} classes")
+        return space
 
     # -- rows ----------------------------------------------------------------------------------------------------
     def __getitem__(self, rows: Any) -> StoredSoftLabels:
         """The chosen rows (slice, whole numbers, mask) as SoftLabels. Rows of dense files are sorted on the way."""
-        raw = self._take(rows)
-        values = self._values(raw)
-        if self.k is None:
-            known = np.asarray(values.any(1))
-            index = np.where(known[:, None], np.argsort(-values, axis=1, kind="stable"), -1).astype(np.int32)
-            prob = np.take_along_axis(values, np.maximum(index, 0), axis=1)
-            return self._soft(index, prob, np.zeros(len(prob), dtype=np.float32), known)
-        codes = raw[:, self._ids : self._codes].view(self._codec.dtype)
-        index = raw[:, : self._ids].view(id_type(len(self.space))).astype(np.int32)
-        empty = self._codec.empty(codes)
-        known = np.ones(len(raw), dtype=bool)
-        if empty.any():
-            known = ~empty[:, -1]
-            index[empty[:, :-1]] = -1
-        if index.size and index.max() >= len(self.space):
-            raise damaged(self.path, f"a record names class {index.max()} of {len(self.space)}")
-        return self._soft(index, values[:, :-1], values[:, -1], known)
-
-    def dense(self, rows: Any = slice(None)) -> np.ndarray:
-        """(n, K) float32 rows that sum to 1: the rest spread by the file's tail, unknown rows uniform."""
-        if self.k is not None:
-            return self[rows].dense()
-        values = self._values(self._take(rows))
-        gone = ~values.any(1)
-        if gone.any():
-            values[gone] = 1 / values.shape[1]
-        return values
-
-    def _take(self, rows: Any) -> np.ndarray:
-        if isinstance(rows, slice):
-            return self._raw[rows]
-        if hasattr(rows, "numpy"):  # torch
-            rows = rows.numpy()
-        at = np.atleast_1d(np.asarray(rows))
-        if at.dtype == bool:
-            if at.shape != (len(self),):
-                raise IndexError(f"a mask of shape {at.shape} for {len(self)} rows; pass one bool per row")
-            at = np.flatnonzero(at)
-        if not len(at):
-            return self._raw[:0]
-        if at.ndim != 1 or at.dtype.kind not in "iu":
-            raise IndexError(f"rows of shape {at.shape} and dtype {at.dtype}; pass a slice, whole numbers or a mask")
-        return self._raw.take(at, axis=0)
-
-    def _values(self, raw: np.ndarray) -> np.ndarray:
-        codes = raw[:, self._ids : self._codes].view(self._codec.dtype)
-        return unit(self._codec.decode(codes)) if self._codec.bits != 32 else self._codec.decode(codes)
-
-    def _soft(self, index: np.ndarray, prob: np.ndarray, rest: np.ndarray, known: np.ndarray) -> StoredSoftLabels:
-        table = self.tail
+        index, prob, rest, known = self._records.top(rows)
+        tail = self._records.tail
         return StoredSoftLabels(
             index=index,
             prob=prob,
             rest=rest,
-            tail=table if table is not None and table.ndim == 1 else None,
+            tail=None if tail is None or tail.by_class else tail.table[0],
             known=known,
             space=self.space,
-            class_tail=table if table is not None and table.ndim == 2 else None,
+            class_tail=tail if tail is not None and tail.by_class else None,
         )
 
-    @cached_property
+    def dense(self, rows: Any = slice(None)) -> np.ndarray:
+        """(n, K) float32 rows that sum to 1: the rest spread by the file's tail, unknown rows uniform."""
+        return self._records.dense(rows)
+
+    @property
     def tail(self) -> np.ndarray | None:
         """The shape of the rest: None (even), (K,) float32 (shared), or (K, K) float32 (row = likeliest class)."""
-        n = len(self.space)
-        if self.head["tail"] == "shared":
-            return self._frame.section("tail", "<f4", (n,))
-        if self.head["tail"] == "class":
-            return unit(TAIL_CODEC.decode(self._frame.section("tail", TAIL_CODEC.dtype, (n, n))))
-        return None
+        tail = self._records.tail
+        if tail is None or not tail.by_class:
+            return None if tail is None else tail.table[0]
+        return unit(tail.table.astype(np.float32))
 
     def verify(self) -> None:
         """Read the whole file and compare it with its checksums.
@@ -195,15 +160,15 @@ class SoftLabelFile:
         heights, widths: (n,) or one number, pixels of the images that the crops are cut from.
         """
         if self.head["record"]["boxes"]:
-            return decode_boxes(self._take(rows)[:, self._codes :], heights, widths)
+            return decode_boxes(self._records.boxes(rows), heights, widths)
         if self.crops is None:
             raise DataError(
                 found=f"{self.path.name}, whose rows are no crops",
                 expected="a file written with crops= or boxes=",
                 fix="write it again with the plan or the boxes of the crops",
             )
-        at = np.arange(len(self))[rows] if isinstance(rows, slice) else np.atleast_1d(np.asarray(rows))
-        at = np.flatnonzero(at) if at.dtype == bool else np.where(at < 0, at + len(self), at)
+        at = self._records.numbers(rows)
+        at = np.where(at < 0, at + len(self), at)
         return self.crops.boxes(at // self.per_item, at % self.per_item, heights, widths)
 
     def label_map(self, items: Any) -> LabelMap:
@@ -212,7 +177,7 @@ class SoftLabelFile:
         Raises:
             DataError: rows that are no cells, or whose rest is not spread evenly.
         """
-        if self.head["inner"]["kind"] != "cell" or self.k is None or self.tail is not None:
+        if self.head["inner"]["kind"] != "cell" or self.k is None or self._records.tail is not None:
             raise DataError(
                 found=f"{self.path.name}, which holds no label maps with k classes per cell",
                 expected="a file written from a LabelMap",
@@ -244,16 +209,20 @@ class SoftLabelFile:
 class StoredSoftLabels(SoftLabels):
     """SoftLabels read from a file; the rest may be spread by a tail per likeliest class.
 
-    class_tail: (K, K) float32, row = likeliest class, rows sum to 1; None where `tail` says it all. Entries are in the
-    teacher's order: two that were rounded to the same probability are not put in order of class id.
+    class_tail: a shape per likeliest class; None where `tail` says it all. Entries are in the teacher's order: two that
+    were rounded to the same probability are not put in order of class id.
     """
 
-    class_tail: np.ndarray | None = None
+    class_tail: Tail | None = None
 
     def dense(self) -> np.ndarray:
         """(n, K) float32, rows sum to 1; the rest is spread over the classes not listed; unknown rows are uniform."""
-        tail = self.class_tail if self.class_tail is not None else self.tail
+        tail = self.class_tail if self.tail is None else Tail.of(self.tail)
         return spread(self.index, self.prob, self.rest, self.known, tail, len(self.space))
+
+
+def _digest(text: bytes) -> str:
+    return blake2b(text, digest_size=DIGEST).hexdigest()
 
 
 def _other_classes(path: Path, own: LabelSpace, asked: LabelSpace) -> DataError:

@@ -155,6 +155,11 @@ class Frame:
             raise damaged(self.path, f"section {name!r} has {count} bytes, which is not {shape} of {dtype}")
         return np.ndarray(shape, dtype, self.map, start) if count else np.empty(shape, dtype)
 
+    def content(self, name: str) -> bytes:
+        """The bytes of a section; none where there is no such section."""
+        start, count = self.head["sections"].get(name, (0, 0))
+        return self.map[start : start + count]
+
     def verify(self) -> None:
         """Read the whole file and compare every block with its digest.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from labelwright.labels.space import LabelSpace
 from labelwright.store._soft_rows import Chunk
 
 LARGEST = 4096  # classes: a class tail needs K x K numbers, while writing and in the file
@@ -23,23 +26,24 @@ class TailStatistic:
         self.listed = np.zeros(self.shape, dtype=self.mass.dtype)  # rest of the rows that list the class
         self.rest, self.rows = np.zeros(self.shape[0]), np.zeros(self.shape[0])
 
-    def update(self, chunk: Chunk) -> None:
-        """Add the rows of a chunk whose full rows are known."""
+    def update(self, chunk: Chunk, sign: int = 1) -> None:
+        """Add the rows of a chunk whose full rows are known; with sign=-1 take them out again."""
         if chunk.full is None:
             return
         use = np.flatnonzero(chunk.known & (chunk.rest > 0))
         if not len(use):
             return
-        index, rest = chunk.index[use], chunk.rest[use]
+        listed, rest = chunk.index[use] >= 0, sign * chunk.rest[use]
+        index = np.where(listed, chunk.index[use], np.maximum(chunk.index[use, :1], 0))  # a pad repeats the first
         top = index[:, 0] if self.shape[0] > 1 else np.zeros(len(use), dtype=np.int64)
         order = np.argsort(top, kind="stable")
         groups, starts = np.unique(top[order], return_index=True)
         mass = chunk.full[use[order]]
         np.put_along_axis(mass, index[order], 0, axis=1)
-        self.mass[groups] += np.add.reduceat(mass, starts, axis=0)
-        np.add.at(self.listed, (top[:, None], index), rest[:, None])
+        self.mass[groups] += sign * np.add.reduceat(mass, starts, axis=0)
+        np.add.at(self.listed, (top[:, None], index), rest[:, None] * listed)
         self.rest += np.bincount(top, rest, minlength=self.shape[0])
-        self.rows += np.bincount(top, minlength=self.shape[0])
+        self.rows += sign * np.bincount(top, minlength=self.shape[0])
 
     def shared(self) -> np.ndarray:
         """(K,) float64, positive, sums to 1."""
@@ -66,8 +70,11 @@ def _shape(mass: np.ndarray, rest: float, listed: np.ndarray) -> np.ndarray:
 class Sample:
     """A uniform sample of rows seen one chunk at a time (algorithm R), on which the loss of the tail is measured."""
 
-    def __init__(self, n_classes: int, size: int):
-        self.rows, self.seen, self.size = np.empty((size, n_classes), dtype=np.float32), 0, size
+    def __init__(self, space: LabelSpace, k: int, size: int):
+        self.space, self.size, self.seen = space, size, 0
+        self.full = np.empty((size, len(space)), dtype=np.float32)
+        self.index, self.prob = np.empty((size, k), dtype=np.int32), np.empty((size, k))
+        self.rest = np.empty(size)
         self._rng = np.random.default_rng(0)
 
     def update(self, chunk: Chunk) -> None:
@@ -78,12 +85,21 @@ class Sample:
         number = self.seen + np.arange(len(row))
         slot = np.where(number < self.size, number, (self._rng.random(len(row)) * (number + 1)).astype(np.int64))
         kept = slot < self.size
-        self.rows[slot[kept]] = chunk.full[row[kept]]  # a slot hit twice keeps the later row
+        for own, new in zip(self._parts(), (chunk.index, chunk.prob, chunk.rest, chunk.full)):
+            own[slot[kept]] = new[row[kept]]  # a slot hit twice keeps the later row
         self.seen += len(row)
 
-    def taken(self) -> np.ndarray:
-        """(min(size, seen), K) float32."""
-        return self.rows[: min(self.size, self.seen)]
+    def taken(self, at_most: int | None = None) -> Chunk:
+        """The sampled rows, all min(size, seen) or `at_most` of them at random."""
+        n = min(self.size, self.seen)
+        chosen: Any = slice(n)
+        if at_most is not None and at_most < n:  # the first slots hold the first rows: not the first ones, then
+            chosen = np.sort(np.random.default_rng(1).choice(n, at_most, replace=False))
+        index, prob, rest, full = (part[chosen] for part in self._parts())
+        return Chunk(index, prob, rest, np.ones(len(rest), dtype=bool), full, None, self.space)
+
+    def _parts(self) -> tuple[np.ndarray, ...]:
+        return self.index, self.prob, self.rest, self.full
 
 
 def mean_kl(p: np.ndarray, q: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ import numpy as np
 import labelwright
 from labelwright.errors import DataError, LabelError, OptionError, rows
 from labelwright.labels.space import LabelSpace
-from labelwright.store._soft_codec import Roots, codec, id_type, spread, unit
+from labelwright.store._soft_codec import TAIL_CODEC, codec, id_type, unit
 from labelwright.store._soft_crops import encode_boxes
-from labelwright.store._soft_head import FrameWriter
-from labelwright.store._soft_rows import Chunk, cut
+from labelwright.store._soft_head import DIGEST, FrameWriter
+from labelwright.store._soft_rows import Chunk
+from labelwright.store._soft_spread import Tail, spread
 from labelwright.store._soft_tails import LARGEST, Sample, TailStatistic, mean_kl
 
 FORMAT = "labelwright.soft-labels"
-TAIL_CODEC = Roots(8)
 _SAMPLE = 1 << 20  # probabilities kept to measure the loss of the tail on
 _WORTH, _LEAST = 0.98, 1e-4  # a larger tail table must lower the measured KL to this share, and by so many nats
 
@@ -40,7 +41,8 @@ class RecordWriter:
         by_class = tail in ("auto", "class") and self.n_classes <= LARGEST
         small = k is None or not self.whole or k >= self.n_classes
         self.statistic = None if small or tail == "even" else TailStatistic(self.n_classes, by_class)
-        self.sample = Sample(self.n_classes, max(16, min(512, _SAMPLE // self.n_classes))) if self.whole else None
+        size = max(16, min(512, _SAMPLE // self.n_classes))
+        self.sample = Sample(self.space, k or 0, size) if self.whole else None
         self.rows = self.unknown = 0
         self.kept = self.kl = self.worst = 0.0
 
@@ -103,64 +105,76 @@ class RecordWriter:
 
     def close_tail(self) -> dict[str, Any]:
         """Choose and write the tail; what the head says of it and of the errors."""
-        tables = self._tails()
-        losses = {name: self._loss(table) for name, table in tables.items()}
-        name = self.tail
-        if name == "auto":
-            name = next(iter(tables))
-            for other in list(tables)[1:]:  # from the smallest table to the largest
-                table = tables[other]
-                size = 0 if table is None else table.size * (1 if table.ndim == 2 else 4)
-                if size <= self.rows * self.record_bytes and losses[other] < min(
-                    _WORTH * losses[name], losses[name] - _LEAST
-                ):
-                    name = other
-        table = tables[name]
-        if table is None:
-            name = "even"
-        else:
-            self.frame.write("tail", _coded(table) if table.ndim == 2 else table.astype("<f4"))
         known = max(self.rows - self.unknown, 1)
         errors: dict[str, Any] = {
             "max_abs": self.worst,
             "mean_kl": max(self.kl / known, 0.0),
             "kl_bound": self.codec.kl_bound(self.n_classes if self.k is None else self.k + 1),
         }
+        unseen = self._measure_unseen(errors)
+        tails = self._tails()
         if self.sample is not None:
-            measured = {other: round(loss, 9) for other, loss in losses.items()}
-            errors |= {"sample_rows": len(self.sample.taken()), "mean_kl_to_full": measured}
+            sample = self.sample.taken()
+            losses = {name: self._loss(tail, sample) for name, tail in tails.items()}
+            errors |= {"sample_rows": len(sample.known), "mean_kl_to_full": losses}
+        name = self._best(tails, unseen) if self.tail == "auto" else self.tail
+        tail = tails[name]
+        if tail is None:
+            name = "even"
+        else:
+            self.frame.write("tail", _coded(tail.table) if tail.by_class else tail.table.astype("<f4"))
         return {
             "tail": "none" if self.k is None else name,
             "truncation": {"k": self.k, "mean_kept": self.kept / known},
             "errors": errors,
         }
 
-    def _tails(self) -> dict[str, np.ndarray | None]:
+    def _measure_unseen(self, errors: dict[str, Any]) -> dict[str, float]:
+        """Loss of each tail on a quarter of the rows at most, with tables that are learnt from the others."""
+        if self.sample is None or self.statistic is None:
+            return {}
+        apart = self.sample.taken(at_most=self.sample.seen // 4)
+        self.statistic.update(apart, sign=-1)
+        losses = {name: self._loss(tail, apart) for name, tail in self._tails().items()}
+        self.statistic.update(apart)
+        errors |= {"unseen_rows": len(apart.known), "mean_kl_unseen": losses}
+        return losses
+
+    def _best(self, tails: dict[str, Tail | None], losses: dict[str, float]) -> str:
+        """From the smallest table to the largest, those that pay."""
+        best = next(iter(tails))
+        for name in list(tails)[1:]:
+            tail = tails[name]
+            size = 0 if tail is None else tail.table.size * (1 if tail.by_class else 4)
+            limit = min(_WORTH * losses[best], losses[best] - _LEAST)
+            if size <= self.rows * self.record_bytes and losses[name] < limit:
+                best = name
+        return best
+
+    def _tails(self) -> dict[str, Tail | None]:
         if self.k is None:
             return {"none": None}
         if not self.whole:
-            return {"even": None} if self.given_tail is None or self.tail == "even" else {"shared": self.given_tail}
-        tables: dict[str, np.ndarray | None] = {"even": None}
+            if self.given_tail is None or self.tail == "even":
+                return {"even": None}
+            return {"shared": Tail.of(self.given_tail)}
+        tails: dict[str, Tail | None] = {"even": None}
         if self.statistic is not None:
-            tables["shared"] = self.statistic.shared().astype(np.float32)
+            tails["shared"] = Tail.of(self.statistic.shared())
             if self.statistic.shape[0] > 1:
-                tables["class"] = unit(TAIL_CODEC.decode(_coded(self.statistic.by_class())))
+                tails["class"] = Tail.of(TAIL_CODEC.squares(_coded(self.statistic.by_class())))
         elif self.tail == "shared" or self.tail == "class":  # k = K: nothing is left over
-            tables[self.tail] = None
-        return tables
+            tails[self.tail] = None
+        return tails
 
-    def _loss(self, tail: np.ndarray | None) -> float:
-        """Mean KL in nats from the sampled full rows to what a reader will get."""
-        if self.sample is None:
-            return 0.0
-        p = self.sample.taken()
-        known = np.ones(len(p), dtype=bool)
-        if self.k is None:
-            return mean_kl(p, unit(self.codec.decode(self.codec.encode(p, p >= 0))))
-        index, prob, rest = cut(p, self.k)
-        both = np.column_stack([prob, rest if self.k < self.n_classes else np.zeros(len(p))])
-        values = unit(self.codec.decode(self.codec.encode(both, both >= 0)))
-        return mean_kl(p, spread(index, values[:, :-1], values[:, -1], known, tail, self.n_classes))
+    def _loss(self, tail: Tail | None, chunk: Chunk) -> float:
+        """Mean KL in nats from full rows to what a reader will get."""
+        assert chunk.full is not None
+        p, present = self._entries(chunk)
+        values = unit(self.codec.decode(self.codec.encode(p, present)))
+        if self.k is not None:
+            values = spread(chunk.index, values[:, :-1], values[:, -1], chunk.known, tail, self.n_classes)
+        return round(mean_kl(chunk.full, values), 9)
 
 
 def _coded(table: np.ndarray) -> np.ndarray:
@@ -199,7 +213,15 @@ def write_keys(frame: FrameWriter, keys: Iterable[Any], n_items: int) -> str:
     return "text"
 
 
-def plain_head(space: LabelSpace, provenance: dict[str, Any]) -> dict[str, Any]:
+def write_space(frame: FrameWriter, space: LabelSpace) -> dict[str, Any]:
+    """Write the class names and their structure as JSON; what the head says of them."""
+    text = space.to_json().encode()
+    frame.write("space", text)
+    digest = blake2b(text, digest_size=DIGEST).hexdigest()
+    return {"classes": len(space), "structure": space.structure, "blake2b": digest}
+
+
+def plain_head(provenance: dict[str, Any]) -> dict[str, Any]:
     """The part of the head that does not depend on the rows.
 
     Raises:
@@ -217,7 +239,6 @@ def plain_head(space: LabelSpace, provenance: dict[str, Any]) -> dict[str, Any]:
         "format": FORMAT,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "tool": f"labelwright {labelwright.__version__}",
-        "space": json.loads(space.to_json()),
         "provenance": {name: value for name, value in provenance.items() if value is not None},
     }
 

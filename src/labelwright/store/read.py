@@ -42,7 +42,8 @@ def read_items(path: str | os.PathLike[str], *, split: str | None = None) -> pa.
     Args:
         path: a CSV or TSV file or JSON lines (.jsonl, .ndjson), each also with .gz; Parquet (a file or a folder of
             shards); Arrow (.arrow, .feather; file or stream); a folder written by `datasets.Dataset.save_to_disk`; or
-            an image folder with one folder per class (columns `image` and `label`).
+            an image folder with one folder per class (columns `image` and `label`); or an .npy file of N class ids
+            (column `label`).
         split: which part of a data set with splits (Hugging Face DatasetDict, shards named train-00000-of-00002, image
             folders with train/ and test/).
 
@@ -81,6 +82,8 @@ def read_items(path: str | os.PathLike[str], *, split: str | None = None) -> pa.
 
 
 def _read_file(path: Path) -> pa.Table:
+    if path.suffix.lower() == ".npy":  # class ids and nothing else: what stands beside a matrix of probabilities
+        return _class_ids(path)
     kind, packed = file_kind(path)
     if kind not in TEXT_KINDS:
         return read_arrow_file(path)
@@ -96,6 +99,19 @@ def _read_file(path: Path) -> pa.Table:
     if kind == "jsonl":
         return read_jsonl(data, path)
     return read_delimited(data, path, "\t" if kind == "tsv" else None)
+
+
+def _class_ids(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    ids = read_matrix(path, ndim=None)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise DataError(
+            found=f"an array of shape {ids.shape} and dtype {ids.dtype} in {path.name}",
+            expected="class ids, (N,) integers, where an array is the data set",
+            fix="pass other arrays as features or pred_probs; write the items as Parquet or CSV",
+        )
+    return pa.table({"label": ids})
 
 
 def _read_folder(folder: Path, split: str | None) -> pa.Table:

@@ -25,7 +25,7 @@ from labelwright.store._soft_crops import CropPlan
 from labelwright.store._soft_file import SoftLabelFile, StoredSoftLabels
 from labelwright.store._soft_head import FrameWriter, new_file
 from labelwright.store._soft_rows import chunks
-from labelwright.store._soft_write import RecordWriter, plain_head, write_keys
+from labelwright.store._soft_write import RecordWriter, plain_head, write_keys, write_space
 
 __all__ = ["CropPlan", "SoftLabelFile", "StoredSoftLabels", "open_soft_labels", "write_soft_labels"]
 TAILS = ("auto", "class", "shared", "even")
@@ -57,8 +57,8 @@ def write_soft_labels(
             "auto" is "uint8", and "uint16" for k=None.
         tail: where the mass outside the k classes lies when rows are made dense: "class" (a mean shape per likeliest
             class), "shared" (one mean shape) or "even"; "auto" takes the smallest of these tables that is within 2 %
-            of the best in KL to the full rows, measured on a sample, never one larger than the records. Labels that
-            are cut already keep their own tail.
+            of the best in KL to full rows that the tables were not learnt from, never one larger than the records.
+            Labels that are cut already keep their own tail.
         space: classes of arrays; the default is 0 to K-1.
         keys: one key per item, all int or all str; optional. They are held in memory.
         crops: rows are crops of items (item 0 crop 0, item 0 crop 1, ...) that this plan makes again.
@@ -95,7 +95,7 @@ def write_soft_labels(
     first = next(stream)
     if k is not None:
         _check_k(k, len(first.space))
-    head = plain_head(first.space, provenance)
+    head = plain_head(provenance)
     geometry = _Boxes(boxes, flips)
     with new_file(path) as f:
         frame = FrameWriter(f)
@@ -106,6 +106,7 @@ def write_soft_labels(
         n_items = _items(writer.rows, inner["shape"])
         head |= writer.close_tail()
         head |= {
+            "space": write_space(frame, first.space),
             "rows": writer.rows,
             "unknown_rows": writer.unknown,
             "inner": inner,
@@ -117,17 +118,22 @@ def write_soft_labels(
     return path
 
 
-def open_soft_labels(path: str | os.PathLike[str], *, space: LabelSpace | None = None) -> SoftLabelFile:
+def open_soft_labels(
+    path: str | os.PathLike[str], *, space: LabelSpace | None = None, engine: str = "auto"
+) -> SoftLabelFile:
     """The soft labels in a file; reads its head only.
 
     Args:
-        space: the classes that are expected, in order; optional.
+        space: the classes that are expected, in order; optional. Names are read when they are first needed.
+        engine: of `SoftLabelFile.dense`: "numpy", "numba" (extra "fast"; compiled on first use), or "auto": Numba for
+            files of more than 67 million probabilities where it is installed. The bits are the same. The compiled loops
+            read "uint8" records of up to 255 classes, and dense "uint8" and "uint16"; NumPy reads all else.
 
     Raises:
         DataError: not such a file, damaged, a newer version, or other classes than expected. Records are compared with
-            their checksums by `SoftLabelFile.verify`, which reads everything.
+            their checksums by `SoftLabelFile.verify`, which reads everything. OptionError: an unknown engine.
     """
-    return SoftLabelFile(Path(path), space)
+    return SoftLabelFile(Path(path), space, engine)
 
 
 class _Boxes:

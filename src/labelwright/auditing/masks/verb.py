@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.auditing._inputs import _keys
+from labelwright.auditing._inputs import item_keys
 from labelwright.auditing.flags import expected_f1_cut
 from labelwright.auditing.masks.inputs import MaskImages
 from labelwright.auditing.masks.pixels import FEW_IMAGES, PixelEvidence, pixel_doubt
@@ -91,7 +91,7 @@ def audit_masks(
     check_whole("min_pixels", min_pixels, 1)
     images = MaskImages(labels, pred_probs, space, ignore)
     n, n_classes, progress = len(images), len(images.space), progress or _silent
-    keys = _keys(items, n)
+    keys = item_keys(items, n)
     evidence, sizes, pixels = _calibrate(images, progress)
     found: list[Region] = []
     rows: list[int] = []

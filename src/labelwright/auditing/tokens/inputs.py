@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelwright.auditing._inputs import Inputs, _keys
+from labelwright.auditing._inputs import Inputs, item_keys
 from labelwright.errors import DataError, LabelError, LabelwrightError, ProbabilityError, nearest
 from labelwright.labels import HardLabels, LabelSpace, check_pred_probs
 from labelwright.labels.space import clean_labels
@@ -50,7 +50,7 @@ def read_sentences(tags: Any, pred_probs: Any, *, tokens: Any, space: Any, items
     labels = _labels([tag for sentence in given for tag in sentence], lengths, _space(space), p)
     if p is not None:
         _check_probabilities(p, lengths, len(labels.space))
-    inputs = Inputs(_keys(items, len(lengths)), labels, p)
+    inputs = Inputs(item_keys(items, len(lengths)), labels, p)
     missing = int((~labels.known).sum())
     if missing:
         inputs.notes.append(f"{missing} tokens have no tag; they are predicted but never flagged")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.auditing._inputs import _keys
+from labelwright.auditing._inputs import item_keys
 from labelwright.auditing.flags import expected_f1_cut
 from labelwright.auditing.parts import PartAudit
 from labelwright.auditing.values.inputs import (
@@ -75,7 +75,7 @@ def audit_values(
     check_whole("n_folds", n_folds, 2)
     check_whole("n_neighbours", n_neighbours, 1)
     y = read_values(values)
-    keys, given = _keys(items, len(y)), read_predictions(predictions, len(y))
+    keys, given = item_keys(items, len(y)), read_predictions(predictions, len(y))
     check_together(y, given, features, groups, estimator)
     progress = progress or _silent
     vectors, neighbours = describe(features, len(y), n_neighbours, groups, random_state, progress)
