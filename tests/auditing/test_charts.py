@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib import resources
 from xml.etree import ElementTree
 
@@ -96,3 +99,22 @@ def test_text_has_contrast(scheme: str) -> None:
     cell = "#" + "".join(f"{round(c):02x}" for c in mixed)  # the darkest cell of a heat map under its number
     high, low = sorted((luminance(colour["ink"]), luminance(cell)), reverse=True)
     assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are read from /proc")
+def test_a_report_under_a_low_limit_has_no_charts_and_says_so(tmp_path):
+    code = (
+        "import resource; import numpy as np; import labelwright as lw\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (500 << 20, 500 << 20))\n"
+        "y = np.arange(60) % 3; p = np.full((60, 3), 0.1); p[np.arange(60), y] = 0.8\n"
+        f"print(lw.audit(y, p).report({str(tmp_path / 'r.html')!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "r.html").read_text()
+    assert "the report has no charts" in page and "How much looking" not in page

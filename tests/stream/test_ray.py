@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from stream_data import random_case, write_shards
 
+import labelwright as lw
 from labelwright.auditing.confident import ConfidentJoint, confident_joint
 from labelwright.auditing.thresholds import ClassThresholds, class_thresholds
 from labelwright.errors import ProbabilityError
-from labelwright.stream import open_rows, run
+from labelwright.stream import Rows, open_rows, run
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,34 @@ def test_a_worker_that_always_dies_is_given_up(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "_RETRIES", 0)
     with pytest.raises(DataError, match="whose worker died 1 times.*fewer workers"):
         run(partial(ClassThresholds, 4), random_case(), engine="ray", workers=2, feed=feed)
+
+
+def deadly(rows: Rows, flag: Path) -> Rows:
+    """The same rows; the first process that reads beyond row 200 dies of it."""
+
+    class Deadly(type(rows)):
+        def _read(self, n, start, stop):
+            for chunk in super()._read(n, start, stop):
+                if chunk.first >= 200 and not flag.exists():
+                    flag.write_text(str(os.getpid()))
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield chunk
+
+    rows.__class__ = Deadly
+    return rows
+
+
+def test_an_audit_on_ray_equals_the_audit_in_memory_although_a_worker_dies(cluster, tmp_path):
+    labels, p = random_case(n=500)
+    p = (p / p.sum(1, keepdims=True)).astype(np.float32)
+    folder = write_shards(tmp_path / "s", p, "npy", cuts=(100, 250))
+    flag = tmp_path / "killed"
+    given = [None if label < 0 else int(label) for label in labels]
+    far = lw.audit(given, deadly(open_rows(folder), flag), engine="ray", workers=2)
+    near, memory = lw.audit(given, folder, engine="threads"), lw.audit(given, p)
+    assert int(flag.read_text()) != os.getpid()
+    assert far.error_prob.tobytes() == near.error_prob.tobytes()  # bit by bit, wherever it ran
+    np.testing.assert_array_equal(far.confident_joint, near.confident_joint)
+    np.testing.assert_array_equal(far.label_dist.index, near.label_dist.index)
+    np.testing.assert_allclose(far.error_prob, memory.error_prob, atol=1e-6)
+    assert far.error_rate.estimate == pytest.approx(memory.error_rate.estimate, abs=1e-9)

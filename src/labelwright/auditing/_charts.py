@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -34,6 +35,9 @@ _ATTRIBUTES = {
     "opacity", "fill-opacity", "stroke-opacity", "stroke-width", "stroke-dasharray", "stroke-linecap",
     "stroke-linejoin", "stroke-miterlimit", "text-anchor", "font-family", "font-size", "font-weight", "font-style",
 }  # fmt: skip
+
+
+_RESERVED, _RESERVED_ADDRESSES = 700 << 20, 96 << 30  # bytes that the renderer sets aside, with room to spare
 
 
 def effort_charts(curve: EffortCurve, n_flagged: int) -> tuple[str, str]:
@@ -221,6 +225,21 @@ def _beside(
 
 def _share(p: float) -> str:
     return "" if p < 0.0005 else f"{100 * p:.1f}\u00a0%" if p < 0.0995 else f"{100 * p:.0f}\u00a0%"
+
+
+def room_to_draw() -> bool:
+    """Whether the limits of this process let the renderer reserve what it reserves; it kills the process where it cannot."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return True
+    limits = {"VmData:": resource.RLIMIT_DATA, "VmSize:": resource.RLIMIT_AS}
+    soft = {name: resource.getrlimit(which)[0] for name, which in limits.items()}
+    told = Path("/proc/self/status")
+    lines = told.read_text().splitlines() if told.exists() else []
+    used = {line.split()[0]: int(line.split()[1]) << 10 for line in lines if line.split()[0] in limits}
+    needs = {"VmData:": _RESERVED, "VmSize:": _RESERVED_ADDRESSES}
+    return all(soft[name] == resource.RLIM_INFINITY or soft[name] - used.get(name, 0) >= needs[name] for name in limits)
 
 
 def _svg(chart: Any, title: str, *, width: int = _WIDTH, height: int = _HEIGHT) -> str:

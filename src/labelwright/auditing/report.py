@@ -149,7 +149,12 @@ def _draw(audit: Audit, page: Page) -> dict[str, Any]:
     """The charts by name; those that would say nothing are left out."""
     from markupsafe import Markup
 
-    charts: dict[str, Any] = {"shown": 0}
+    charts: dict[str, Any] = {"shown": 0, "found": None, "shares": None, "quality": None, "heat": None}
+    if not _charts.room_to_draw():
+        audit.notes.append(
+            "the report has no charts: this process may hold too little memory to draw them (see `ulimit -d` and `ulimit -v`)"
+        )
+        return charts
     n_flagged = int(audit.is_issue.sum())
     if not np.isnan(audit.error_prob).all():
         charts["found"], charts["shares"] = map(Markup, _charts.effort_charts(audit.effort, n_flagged))

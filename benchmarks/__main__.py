@@ -1,0 +1,51 @@
+"""Run a benchmark by its subject; everything behind the subject goes to its script.
+
+python -m benchmarks                      # lists the subjects
+python -m benchmarks audit --peer-python PYTHON_WITH_CLEANLAB
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+SUBJECTS = {
+    "audit": "audit_speed",
+    "structures": "audit_structures",
+    "tokens": "audit_tokens",
+    "values": "audit_values",
+    "boxes": "audit_boxes",
+    "masks": "audit_masks",
+    "errors": "error_model_cases",
+    "count": "count_with_reviews",
+    "kinds": "kinds_apart",
+    "confident": "confident_learning_vs_cleanlab",
+    "neighbours": "neighbours_speed",
+    "encoders": "encoder_throughput",
+    "store": "store_speed",
+    "kills": "store_kills",
+    "soft": "soft_label_files",
+    "page": "page",
+}
+
+
+def main() -> None:
+    """Hand the command line to the script."""
+    here = Path(__file__).resolve().parent
+    if len(sys.argv) < 2 or sys.argv[1] not in SUBJECTS:
+        asked = f"no subject {sys.argv[1]!r}\n" if len(sys.argv) > 1 and sys.argv[1] not in ("-h", "--help") else ""
+        lines = []
+        for subject, name in SUBJECTS.items():
+            head = (here / f"{name}.py").read_text().lstrip('"').splitlines()[0].rstrip('"')
+            lines.append(f"  {subject:<11} {head}")
+        print(f"{asked}python -m benchmarks SUBJECT [options of its script; --help tells them]\n" + "\n".join(lines))
+        sys.exit(2 if asked else 0)
+    script = here / f"{SUBJECTS[sys.argv[1]]}.py"
+    sys.argv[:2] = [str(script)]
+    sys.path.insert(0, str(here))
+    runpy.run_path(str(script), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Where the models of a crowd begin: from the shares of the votes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from labelwright.crowds._pairs import Pairs
+from labelwright.crowds.prepared import Prepared
+
+
+def share_posterior(votes: Prepared, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vote shares with one vote spread as the crowd votes: (P,) of the pairs, (N,) of the rest, and that spread (K,)."""
+    k = votes.n_classes
+    share = np.bincount(votes.label, votes.weight, k) + 1 / k
+    share /= share.sum()
+    count = np.bincount(pairs.own, votes.weight, len(pairs.item)) + share[pairs.label]
+    left = pairs.left_prior(share)
+    with np.errstate(divide="ignore"):
+        prob, rest, _ = pairs.softmax(np.log(count), np.log(left))
+    return prob, rest, share
+
+
+def agreement(votes: Prepared) -> float:
+    """The accuracy a that explains how often two votes on an item agree, a^2 + (1 - a)^2 / (K - 1), with one pair that agrees
+    by a = 0.8 beside them; within [1/K + 0.01, 0.99]."""
+    k = votes.n_classes
+    if k == 1:
+        return 0.99
+    pairs = Pairs.voted(votes)
+    own = np.bincount(pairs.own, minlength=len(pairs.item)).astype(np.float64)
+    per_item = np.diff(votes.start).astype(np.float64)
+    usual = 0.8**2 + 0.2**2 / (k - 1)
+    agree = ((own * (own - 1)).sum() + usual) / ((per_item * (per_item - 1)).sum() + 1)
+    root = np.sqrt(max((k - 1) * (agree * k - 1), 0.0))
+    return float(np.clip((1 + root) / k, 1 / k + 0.01, 0.99))
