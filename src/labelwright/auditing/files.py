@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -19,12 +18,21 @@ import labelwright
 from labelwright.auditing._inputs import Inputs, read_inputs
 from labelwright.auditing._record import record_audit
 from labelwright.auditing._sources import predict
+from labelwright.auditing.content import (
+    MATRIX,
+    column_names,
+    default_repository,
+    holds_paths,
+    item_content,
+    item_vectors_of,
+    matrix_file,
+    stacked,
+)
 from labelwright.auditing.result import Audit
 from labelwright.auditing.streamed import LARGE, as_rows, in_memory
 from labelwright.auditing.streamed.source import match
 from labelwright.auditing.verb import audit
-from labelwright.errors import ColumnError, DataError, LabelwrightWarning, OptionError
-from labelwright.errors import rows as row_list
+from labelwright.errors import ColumnError, LabelwrightWarning
 from labelwright.labels import HardLabels, LabelSpace
 from labelwright.stream import Rows, open_rows
 from labelwright.stream.rows import digest
@@ -34,8 +42,6 @@ if TYPE_CHECKING:
 
     from labelwright.features import ItemVectors
     from labelwright.store import Columns, Repository
-
-_MATRIX = (".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -109,13 +115,13 @@ def audit_file(
     )
 
     table = read_items(data, split=split)
-    matrix = _matrix_file(features)
+    matrix = matrix_file(features)
     rows = _probability_rows(pred_probs, table, wanted=engine is not None or workers is not None)
     in_passes = rows is not None and (engine is not None or workers is not None or len(rows) * rows.width > LARGE)
     columns = guess_columns(
         table, label=label, id=id, text=text, image=image, group=group, multi=multi,
-        features=None if matrix is not None else _names(table, features),
-        pred_probs=None if rows is not None else _names(table, pred_probs),
+        features=None if matrix is not None else column_names(table, features),
+        pred_probs=None if rows is not None else column_names(table, pred_probs),
     )  # fmt: skip
     if columns.label is None:
         raise ColumnError(
@@ -126,7 +132,7 @@ def audit_file(
     if explain:
         explain(columns)
     root = Path(data) if Path(data).is_dir() else Path(data).parent
-    files = {columns.image: root} if columns.image and _holds_paths(table, columns.image) else None
+    files = {columns.image: root} if columns.image and holds_paths(table, columns.image) else None
     plain = in_passes and columns.id is None and not columns.content  # nothing but labels: their places are their keys
     keys: Any = None
     if not plain:
@@ -149,7 +155,7 @@ def audit_file(
     )
     vectors = None
     if not in_passes or features is not None or encoder is not None:
-        vectors = _vectors(table, columns, matrix, root, seed, progress, encoder, repo.path / "cache")
+        vectors = item_vectors_of(table, columns, matrix, root, seed, progress, encoder, repo.path / "cache")
     made: dict[str, Any] = {}
     groups = None if columns.group is None else np.asarray(table[columns.group].to_pylist())
     if p is None and vectors is not None and train:
@@ -167,7 +173,7 @@ def audit_file(
     )  # fmt: skip
     result.settings.update(made, columns=list(columns.explanation))
     result.notes.extend(note for note in inputs.notes if note not in result.notes)
-    content = _content(table, columns, root)
+    content = item_content(table, columns, root)
     written = result.files(
         content=content, table=_told_table(table, columns), label=columns.label,
         name=Path(data).name, n_review=review_size, seed=seed,
@@ -179,30 +185,12 @@ def audit_file(
     return FileAudit(result, repo, folder, columns, content)
 
 
-def default_repository(data: str | os.PathLike[str]) -> Path:
-    """`NAME.labels` in the current folder, for data called NAME.
-
-    >>> default_repository("somewhere/reviews.csv.gz").name
-    'reviews.labels'
-    """
-    name = Path(data).resolve().name
-    return Path((name.split(".")[0] or name) + ".labels")
-
-
-def _matrix_file(value: str | None) -> np.ndarray | None:
-    if value is None or not value.endswith(_MATRIX):
-        return None
-    from labelwright.store import read_matrix
-
-    return read_matrix(value)
-
-
 def _probability_rows(value: str | None, table: pa.Table, *, wanted: bool) -> Rows | None:
     """The rows of a file, a folder or a URL with probabilities; None for columns of the table."""
     if value is None or value in table.column_names:
         return None
-    if value.endswith(_MATRIX):
-        matrix = _matrix_file(value)
+    if value.endswith(MATRIX):
+        matrix = matrix_file(value)
         assert matrix is not None
         if value.endswith(".npy") and matrix.ndim == 2 and (wanted or matrix.size > LARGE):
             return open_rows(value)  # by its name and time, which tell it again when a run goes on
@@ -222,22 +210,6 @@ def _unlike(rows: Rows, inputs: Inputs, vectors: ItemVectors | None, seed: int) 
     return digest(rows.fingerprint(), inputs.space.to_json(), inputs.labels.ids, version, *near)
 
 
-def _names(table: pa.Table, value: str | None) -> Any:
-    """A column of that name, else all columns that start with it."""
-    if value is None or value in table.column_names:
-        return value
-    return [name for name in table.column_names if name.startswith(value)] or value
-
-
-def _stacked(table: pa.Table, names: tuple[str, ...]) -> np.ndarray | None:
-    """Columns of numbers, or one column of lists, as a matrix."""
-    if not names:
-        return None
-    if len(names) == 1 and "list" in str(table[names[0]].type):
-        return np.array(table[names[0]].to_pylist(), dtype=np.float32)
-    return np.column_stack([np.asarray(table[name].to_numpy(), dtype=np.float64) for name in names])
-
-
 def _name(estimator: Any) -> str:
     return "logistic regression" if estimator is None else repr(estimator)
 
@@ -245,7 +217,7 @@ def _name(estimator: Any) -> str:
 def _probabilities(table: pa.Table, names: tuple[str, ...]) -> Any:
     """One column of lists as a matrix; several columns as a table, so that their names are matched to the classes."""
     if not names or (len(names) == 1 and "list" in str(table[names[0]].type)):
-        return _stacked(table, names)
+        return stacked(table, names)
     return table.select(list(names))
 
 
@@ -254,74 +226,6 @@ def _hierarchy(path: str | os.PathLike[str], labels: Any) -> LabelSpace:
 
     classes = LabelSpace.from_labels(labels).classes
     return LabelSpace(classes, structure="hierarchy", parents=read_hierarchy(Path(path), classes).edges)
-
-
-def _holds_paths(table: pa.Table, column: str) -> bool:
-    return str(table[column].type) in ("string", "large_string", "string_view")
-
-
-def _images(table: pa.Table, column: str, root: Path) -> list[Any]:
-    """Paths under `root`, or the bytes that a data set carries with it."""
-    cells = table[column].to_pylist()
-    gaps = [i for i, cell in enumerate(cells) if cell is None]
-    if gaps:
-        raise DataError(
-            found=f"{len(gaps)} items without an image ({row_list(gaps)})",
-            expected="an image for every item",
-            fix="drop these rows",
-        )
-    if _holds_paths(table, column):
-        return [_inside(root, name) for name in cells]
-    return [
-        io.BytesIO(c["bytes"]) if isinstance(c, dict) and c.get("bytes") else _inside(root, c["path"]) for c in cells
-    ]
-
-
-def _inside(root: Path, name: str) -> Path:
-    path = (root / name[:4096]).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise OptionError(
-            found=f"image {name!r}, which lies outside {root}",
-            expected="paths below the folder of the data",
-            fix="put the images beside the table, or audit the folder that holds both",
-        )
-    return path
-
-
-def _vectors(
-    table: pa.Table,
-    columns: Columns,
-    matrix: np.ndarray | None,
-    root: Path,
-    seed: int,
-    progress: Any,
-    encoder: Any,
-    cache: Path,
-) -> ItemVectors | None:
-    """What the items look like, from the strongest source at hand: vectors, then images, texts, other columns."""
-    from labelwright.features import item_vectors
-
-    def told(done: int, total: int) -> None:
-        if progress:
-            progress("reading items", done, total)
-
-    options: dict[str, Any] = {"random_state": seed, "progress": told}
-    if encoder is not None:
-        options |= {"encoder": encoder, "cache": cache}
-    if matrix is not None or columns.features:
-        found: Any = matrix if matrix is not None else _stacked(table, columns.features)
-    elif columns.image:
-        found = _images(table, columns.image, root)
-    elif columns.text:
-        found = _texts(table, columns)
-    else:
-        found = table.select(list(columns.tabular)) if columns.tabular else None
-    return None if found is None else item_vectors(found, **options)
-
-
-def _texts(table: pa.Table, columns: Columns) -> list[str]:
-    parts = [table[name].to_pylist() for name in columns.text]
-    return ["\n".join(part or "" for part in row) for row in zip(*parts)]
 
 
 def _cached(
@@ -357,13 +261,3 @@ def _told_table(table: pa.Table, columns: Columns) -> pa.Table:
     """What the nutrition label tells of: all columns but probabilities, and of many feature columns none."""
     hidden = {*columns.pred_probs, *(columns.features if len(columns.features) > 50 else ())}
     return table.select([name for name in table.column_names if name not in hidden])
-
-
-def _content(table: pa.Table, columns: Columns, root: Path) -> list[Any] | None:
-    """What the report shows of each item."""
-    if columns.image:
-        return _images(table, columns.image, root)
-    if columns.text:
-        return _texts(table, columns)
-    shown = [*columns.tabular, *columns.features][:12]
-    return table.select(shown).to_pylist() if shown else None

@@ -31,6 +31,12 @@ def audit(
         help="Model that turns texts or images into vectors: a folder, an .onnx file, an installed package, a hub name.",
     ),
     no_training: bool = typer.Option(False, "--no-training", help="Let the nearest neighbours alone speak."),
+    numbers: bool = typer.Option(
+        False, "--numbers", help="The label column holds measurements or scores: find wrong numbers. Needs --label."
+    ),
+    predictions: str | None = typer.Option(
+        None, help="With --numbers: out-of-sample predictions, a column, a prefix of columns, or a .npy file."
+    ),
     multi: bool = typer.Option(False, "--multi", help="Items have several labels, as lists or joined by | ; or ,"),
     group: str | None = typer.Option(None, help="Column whose equal values stay on one side of a fold."),
     reviews: Path | None = typer.Option(None, help="Answers to a review sample: item, label, probability."),
@@ -54,6 +60,17 @@ def audit(
 
     if as_json:
         say.quiet_stdout()
+    if numbers or predictions:
+        classes_only = {
+            "--pred-probs": pred_probs, "--no-training": no_training, "--multi": multi, "--reviews": reviews, "--budget": budget,
+            "--precision": precision, "--recall": recall, "--hierarchy": hierarchy, "--engine": engine, "--workers": workers,
+        }  # fmt: skip
+        _numbers(
+            [name for name, value in classes_only.items() if value], numbers, as_json, data=data, label=label, id=id, text=text,
+            image=image, features=features, predictions=predictions, group=group, encoder=encoder, split=split, out=out,
+            seed=seed,
+        )  # fmt: skip
+        return
     with say.progress() as progress:
         found = audit_file(
             data, label=label, id=id, text=text, image=image, features=features, pred_probs=pred_probs, multi=multi,
@@ -67,6 +84,58 @@ def audit(
         print(
             json.dumps(found.audit.summary() | {"repository": str(found.repository.path), "audit": found.folder.name})
         )
+
+
+def _numbers(excluded: list[str], numbers: bool, as_json: bool, *, label: str | None, **options: Any) -> None:
+    """The audit of a column of numbers."""
+    from labelwright.auditing.values import audit_value_file
+    from labelwright.errors import OptionError
+
+    if not numbers or excluded or label is None:
+        raise OptionError(
+            found="--predictions without --numbers" if not numbers else " and ".join(["--numbers", *excluded]),
+            expected="--numbers --label COLUMN, without the options of classes",
+            fix="add --numbers"
+            if not numbers
+            else f"leave {', '.join(excluded)} out"
+            if excluded
+            else "add --label COLUMN",
+        )
+    with say.progress() as progress:
+        found = audit_value_file(label=label, explain=_explain, progress=progress, **options)
+    told = found.audit.summary()
+    say.print()
+    problems = ", ".join(f"{n:,} {problem}" for problem, n in told["problems"].items())
+    say.print(
+        f"[bold]{told['issues']:,} of {told['labels']:,} numbers look wrong[/]" + (f" ({problems})" if problems else "")
+    )
+    for note in told["notes"]:
+        say.print(f"[dim]{say.plain(note)}[/]")
+    _wrong_numbers(found)
+    say.print()
+    say.print(
+        f"written to [bold]{say.plain(str(found.folder))}[/]: issues.parquet, parts.parquet (every number), summary.json"
+    )
+    if as_json:
+        print(json.dumps(told | {"repository": str(found.repository.path), "audit": found.folder.name}))
+
+
+def _wrong_numbers(found: Any, top: int = 8) -> None:
+    from rich.table import Table
+
+    rows = found.audit.issues.slice(0, top).to_pylist()
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("rank", "item", "row", "given", "suggested", "quality", "problem"):
+        table.add_column(name)
+    for row in rows:
+        key = str(row["item"])[:10] if found.columns.id is None else _short(row["item"])
+        table.add_row(
+            str(row["rank"]), say.plain(key), str(row["row"]), f"{row['given']:g}", f"{row['suggested']:.4g}",
+            f"{row['quality']:.3f}", row["problem"],
+        )  # fmt: skip
+    say.print(table)
 
 
 def _explain(columns: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.crowds._pairs import Pairs, members
+from labelwright.crowds._candidates import Pairs, members
 from labelwright.crowds.prepared import Prepared
 
 
@@ -77,6 +77,11 @@ class Cells:
         """Numbers of cells that are kept."""
         key = (annotator.astype(np.int64) * self.n_classes + given) * self.n_classes + true
         return key if self.key is None else np.searchsorted(self.key, key)
+
+    def border(self, n_annotators: int) -> np.ndarray:
+        """(A + 1,) where the cells of each annotator begin."""
+        begin = np.arange(n_annotators + 1) * self.n_classes**2
+        return begin if self.key is None else np.searchsorted(self.key, begin)
 
     def rows(self, values: np.ndarray) -> np.ndarray:
         """(R,) sums of a (C,) array over the given classes."""

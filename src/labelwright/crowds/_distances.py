@@ -108,15 +108,7 @@ class Distance:
             return 2 * cells.votes * cells.per_item((v - mean[cells.item]) ** 2)
         if self.matrix is None:
             return cells.votes**2 - cells.per_item(cells.count)
-        from scipy.sparse import csr_array
-
-        shape = (len(cells.votes), cells.n_classes)
-        table = csr_array((cells.count, (cells.item, cells.label)), shape=shape)
-        out, step = np.empty(shape[0]), max(CHUNK // shape[1], 1)
-        for start in range(0, shape[0], step):
-            block = table[start : start + step]
-            out[start : start + step] = block.multiply(block @ self.matrix).sum(1)
-        return out
+        return cells.per_item(_met(cells, self.matrix))
 
 
 def metric_of(space: LabelSpace) -> str:
@@ -150,3 +142,30 @@ def distance(space: LabelSpace, metric: str, pool: np.ndarray) -> Distance:
         return Distance(values=values)
     total = np.add.outer(values, values)
     return Distance(matrix=(np.subtract.outer(values, values) / np.where(total > 0, total, 1)) ** 2)
+
+
+def to_others(answers: Answers, far: Distance) -> np.ndarray:
+    """(V,) mean distance of each answer to the others on its item; 0 where there are none."""
+    cells, m, item, label = answers.cells(), answers.votes, answers.item, answers.label
+    if far.values is not None:
+        own = far.values[label]
+        mean = cells.per_item(far.values[cells.label]) / np.maximum(m, 1)
+        spread = cells.per_item((far.values[cells.label] - mean[cells.item]) ** 2)
+        total = spread[item] + m[item] * (own - mean[item]) ** 2
+    else:
+        at = np.searchsorted(cells.item * cells.n_classes + cells.label, item * cells.n_classes + label)
+        total = (m[item] - cells.count[at]) if far.matrix is None else _met(cells, far.matrix)[at]
+    return total / np.maximum(m[item] - 1, 1)
+
+
+def _met(cells: Cells, matrix: np.ndarray) -> np.ndarray:
+    """(C,) sum of the distances between the class of a cell and all answers to its item."""
+    from scipy.sparse import csr_array
+
+    table = csr_array((cells.count, (cells.item, cells.label)), shape=(len(cells.votes), cells.n_classes))
+    out, step = np.empty(len(cells.item)), max(CHUNK // cells.n_classes, 1)
+    for start in range(0, len(cells.votes), step):
+        first, last = np.searchsorted(cells.item, [start, start + step])
+        rows = (table[start : start + step] @ matrix)[cells.item[first:last] - start, cells.label[first:last]]
+        out[first:last] = rows
+    return out

@@ -1,131 +1,155 @@
-"""The classes that each item may have, as one flat list of (item, class) pairs."""
+"""Cohen's kappa of every two annotators, plain and weighted.
+
+Sources: Cohen 1960, 1968; standard error: Fleiss, Cohen and Everitt 1969.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labelwright.crowds.prepared import Prepared
-from labelwright.labels import SoftLabels
+from labelwright.crowds._distances import CHUNK, Answers, Distance, distance, read
+from labelwright.crowds._intervals import Estimate, Influence, check_level, estimate, interval, nulls
+from labelwright.errors import check_option, check_whole
+from labelwright.labels import LabelSpace, Votes
 
-SURE = 1e-6
-"""No crowd is surer than this: the share of the prior that is mixed into each posterior, so that no rounding gives 1.0."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-LISTED = 64
-"""Most classes that the label of one item lists; what they leave goes to the rest."""
+WEIGHTS = ("nominal", "linear", "quadratic", "space")
+
+
+def cohen_kappa(votes: Votes, *, weights: str = "nominal", least: int = 5, level: float = 0.9) -> pa.Table:
+    """Cohen's kappa of every two annotators with at least `least` items in common.
+
+    Args:
+        weights: "nominal"; "linear" or "quadratic" in the steps of an ordered space, or the values of a score space; "space",
+            which weighs by `LabelSpace.cost`.
+
+    Returns:
+        A row per pair, most items in common first: a, b (annotators), items, agreement (share of equal answers), kappa, se,
+        low, high. kappa is null where both always gave the same one class.
+
+    Raises:
+        OptionError: unknown weights.   LabelError: linear or quadratic weights on classes without order.
+
+    Source: Cohen 1960, 1968; standard error: Fleiss, Cohen and Everitt 1969.
+    """
+    check_level(level)
+    check_whole("least", least, 1)
+    return Pairs.of(read(votes), least).table(votes, weights_of(votes.space, weights), level)
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """P pairs, sorted by item, then class; those of item i are start[i]:start[i + 1].
+    """Q answers of two annotators to one item, sorted by pair. a, b: (P,) the annotators.   start: (P + 1,).
+    x, y: (Q,) their answers.   item: (Q,)."""
 
-    item, label: (P,) int32.   start: (N + 1,).   own: (V,) the pair a vote speaks for.   gold: (N,) the pair of the known
-    class, -1 unknown.   complete: each item lists all K classes, so nothing is left for the rest.
-    """
-
-    item: np.ndarray
-    label: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
     start: np.ndarray
-    own: np.ndarray
-    gold: np.ndarray
-    complete: bool
+    x: np.ndarray
+    y: np.ndarray
+    item: np.ndarray
+    n_classes: int
 
     @classmethod
-    def every(cls, votes: Prepared) -> Pairs:
-        """All K classes for each item."""
-        n, k = votes.n_items, votes.n_classes
-        first = np.arange(n, dtype=np.int64) * k
-        gold = np.where(votes.gold >= 0, first + votes.gold, -1)
-        item = np.repeat(np.arange(n, dtype=np.int32), k)
-        label = np.tile(np.arange(k, dtype=np.int32), n)
-        return cls(item, label, np.arange(n + 1) * k, votes.item.astype(np.int64) * k + votes.label, gold, True)
+    def of(cls, answers: Answers, least: int) -> Pairs:
+        first, second = two_of_an_item(answers.votes)
+        who = answers.annotator
+        other = who[first] != who[second]  # one who answered an item twice is not compared with himself
+        first, second = first[other], second[other]
+        key = who[first] * answers.n_annotators + who[second]
+        order = np.argsort(key, kind="stable")
+        pair, number, count = np.unique(key[order], return_inverse=True, return_counts=True)
+        keep = count >= least
+        order = order[keep[number]]
+        first, second = first[order], second[order]
+        a, b = np.divmod(pair[keep], answers.n_annotators)
+        start = np.append(0, np.cumsum(count[keep]))
+        label = answers.label
+        return cls(a, b, start, label[first], label[second], answers.item[first], len(answers.space))
 
-    @classmethod
-    def voted(cls, votes: Prepared) -> Pairs:
-        """The classes that somebody voted for, and the known class."""
-        n, k = votes.n_items, votes.n_classes
-        known = np.flatnonzero(votes.gold >= 0)
-        key = votes.item.astype(np.int64) * k + votes.label
-        pairs, place = np.unique(np.concatenate([key, known * k + votes.gold[known]]), return_inverse=True)
-        gold = np.full(n, -1, np.int64)
-        gold[known] = place[len(key) :]
-        item = (pairs // k).astype(np.int32)
-        start = np.searchsorted(item, np.arange(n + 1))
-        return cls(item, (pairs % k).astype(np.int32), start, place[: len(key)], gold, bool(len(pairs) == n * k))
+    def parts(self, far: Distance) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(seen (P,), expected (P,)) mean distances; and per answer (Q,) the distance and its expected counterpart, whose mean
+        is 2 * expected."""
+        k, n = self.n_classes, np.diff(self.start)
+        number = np.repeat(np.arange(len(n)), n)
+        d = far.between(self.x, self.y)
+        expected, to_margin = np.empty(len(n)), np.empty(len(d))
+        step = max(CHUNK // k, 1)
+        for p in range(0, len(n), step):
+            part = slice(self.start[p], self.start[min(p + step, len(n))])
+            size, row = min(step, len(n) - p), number[part] - p
+            margins = [
+                np.bincount(row * k + z[part], minlength=size * k).reshape(size, k) / n[p : p + size, None]
+                for z in (self.x, self.y)
+            ]
+            away = [far.to_pool(margin) for margin in margins]
+            expected[p : p + size] = (away[0] * margins[1]).sum(1)
+            to_margin[part] = away[1][row, self.x[part]] + away[0][row, self.y[part]]
+        return np.add.reduceat(d, self.start[:-1]) / n if len(n) else d, expected, d, to_margin
 
-    def total(self, values: np.ndarray) -> np.ndarray:
-        """(N,) sums of a (P,) array over the pairs of each item."""
-        return np.bincount(self.item, values, len(self.start) - 1)
+    def kappas(self, far: Distance) -> tuple[np.ndarray, np.ndarray]:
+        """kappa (P,), and (Q,) its derivative by the weight of each common item."""
+        seen, expected, d, to_margin = self.parts(far)
+        n = np.diff(self.start)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            expected = np.where(expected > 1e-12, expected, np.nan)
+            ratio, e, s, m = (np.repeat(z, n) for z in (seen / expected, expected, seen, n))
+            return 1 - seen / expected, -((d - s) / e - ratio * (to_margin - 2 * e) / e) / m
 
-    def softmax(self, logit: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Posterior (P,), the rest's share (N,) and the log of the normaliser (N,); known classes have all of it.
+    def pooled(self, far: Distance, level: float) -> Estimate:
+        """Mean kappa over the pairs, weighted by common items."""
+        kappa, slope = self.kappas(far)
+        n = np.diff(self.start) * np.isfinite(kappa)
+        if not n.sum():
+            return estimate(Influence(float("nan"), np.zeros(0)), level)
+        share = np.repeat(n / n.sum(), np.diff(self.start))
+        _, item = np.unique(self.item, return_inverse=True)
+        psi = np.bincount(item, np.where(share > 0, np.nan_to_num(slope) * share, 0))
+        different = float((self.parts(Distance())[1] * n).sum() / n.sum())
+        return estimate(Influence(float(np.nansum(kappa * n) / n.sum()), psi, different), level)
 
-        logit: (P,), rest: (N,) log weight of all classes not listed, -inf where there are none.
-        """
-        top = rest.copy()
-        some = np.diff(self.start) > 0
-        if some.any():
-            top[some] = np.maximum(top[some], np.maximum.reduceat(logit, self.start[:-1][some]))
-        weight, left = np.exp(logit - top[self.item]), np.exp(rest - top)
-        total = self.total(weight) + left
-        norm = top + np.log(total)
-        weight /= total[self.item]
-        left /= total
-        known = np.flatnonzero(self.gold >= 0)
-        if len(known):
-            weight[self.gold[self.item] >= 0] = 0.0
-            weight[self.gold[known]], left[known] = 1.0, 0.0
-            norm[known] = logit[self.gold[known]]
-        return weight, left, norm
-
-    def left_prior(self, prior: np.ndarray) -> np.ndarray:
-        """(N,) prior mass of the classes not listed; exactly 0 where all are listed."""
-        if self.complete:
-            return np.zeros(len(self.start) - 1)
-        full = np.diff(self.start) >= len(prior)
-        return np.where(full, 0.0, np.maximum(1 - self.total(prior[self.label]), 1e-300))
-
-    def soft(
-        self, votes: Prepared, prob: np.ndarray, rest: np.ndarray, prior: np.ndarray, sure: float = SURE
-    ) -> SoftLabels:
-        """As soft labels; classes not listed share the rest in proportion to the prior. Items without a vote are unknown."""
-        n, k = votes.n_items, votes.n_classes
-        open_ = (self.gold < 0) * sure
-        prob = prob * (1 - open_[self.item]) + prior[self.label] * open_[self.item]
-        width = max(1, min(int(np.diff(self.start).max(initial=1)), LISTED))
-        order = np.lexsort((self.label, -prob, self.item))
-        rank = np.arange(len(order)) - self.start[self.item[order]]
-        kept = order[rank < width]
-        index, value = np.full((n, width), -1, np.int32), np.zeros((n, width))
-        place = (self.item[kept], rank[rank < width])
-        index[place], value[place] = self.label[kept], prob[kept]
-        left = np.maximum(1 - value.sum(1), 0.0)
-        left[np.diff(self.start) == k if width >= k else np.zeros(n, bool)] = 0.0
-        known = (np.diff(votes.start) > 0) | (votes.gold >= 0)
-        return SoftLabels.from_topk(index, value, votes.space, rest=np.where(known, left, 0.0), tail=prior, known=known)
-
-
-def members(start: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All positions start[i]:start[i + 1] for each i in `of`, one after the other, and where each run begins (len(of) + 1).
-
-    >>> members(np.array([0, 2, 5]), np.array([1, 0]))[0].tolist()
-    [2, 3, 4, 0, 1]
-    """
-    size = start[of + 1] - start[of]
-    begin = np.concatenate([[0], np.cumsum(size)])
-    return np.arange(begin[-1]) - np.repeat(begin[:-1] - start[of], size), begin
+    def table(self, votes: Votes, far: Distance, level: float) -> pa.Table:
+        kappa, slope = self.kappas(far)
+        n = np.diff(self.start)
+        sums = [np.add.reduceat(z, self.start[:-1]) if len(n) else z for z in (slope**2, (self.x == self.y) * 1.0)]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            se = np.sqrt(sums[0] * n / (n - 1))
+            low, high = interval(kappa, se, n, level, self.parts(Distance())[1])
+        order = np.argsort(-n, kind="stable")
+        columns = {
+            "items": n,
+            "agreement": sums[1] / np.maximum(n, 1),
+            "kappa": kappa,
+            "se": se,
+            "low": low,
+            "high": high,
+        }
+        names = {"a": votes.annotators[self.a][order].tolist(), "b": votes.annotators[self.b][order].tolist()}
+        return nulls(names | {name: c[order] for name, c in columns.items()})
 
 
-def update_prior(pairs: Pairs, prob: np.ndarray, rest: np.ndarray, prior: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(K,) the prior that makes the posteriors likeliest, one vote spread over all classes beside them.
+def two_of_an_item(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (first, second) of every two answers to one item, first < second."""
+    rank = np.arange(int(votes.sum())) - np.repeat(np.cumsum(votes) - votes, votes)
+    later = np.repeat(votes, votes) - rank - 1
+    first = np.repeat(np.arange(len(later)), later)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(later) - later, later)
+    return first, first + 1 + step
 
-    weight: (N,) of each item. The rest of an item is shared by its unlisted classes as the present prior says, as EM wants.
-    """
-    k = len(prior)
-    count = np.bincount(pairs.label, prob * weight[pairs.item], k) + 1 / k
-    if not pairs.complete:
-        left = pairs.left_prior(prior)
-        spread = np.where(left > 0, rest * weight / np.where(left > 0, left, 1), 0.0)
-        count += prior * np.maximum(spread.sum() - np.bincount(pairs.label, spread[pairs.item], k), 0.0)
-    return count / count.sum()
+
+def weights_of(space: LabelSpace, weights: str) -> Distance:
+    check_option("weights", weights, WEIGHTS)
+    if weights in ("nominal", "space"):
+        return distance(space, weights, np.zeros(0))
+    squared = distance(space, "interval", np.zeros(0))
+    assert squared.values is not None
+    return (
+        squared
+        if weights == "quadratic"
+        else Distance(matrix=np.abs(np.subtract.outer(squared.values, squared.values)))
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from labelwright.crowds._pairs import Pairs
+from labelwright.crowds._candidates import Pairs
 from labelwright.crowds.prepared import Prepared
 
 
@@ -20,7 +20,7 @@ def share_posterior(votes: Prepared, pairs: Pairs) -> tuple[np.ndarray, np.ndarr
     return prob, rest, share
 
 
-def agreement(votes: Prepared) -> float:
+def usual_accuracy(votes: Prepared) -> float:
     """The accuracy a that explains how often two votes on an item agree, a^2 + (1 - a)^2 / (K - 1), with one pair that agrees
     by a = 0.8 beside them; within [1/K + 0.01, 0.99]."""
     k = votes.n_classes

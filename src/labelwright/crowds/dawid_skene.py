@@ -8,9 +8,9 @@ import numpy as np
 
 from labelwright.crowds import temper
 from labelwright.crowds._cells import Cells
-from labelwright.crowds._pairs import Pairs, update_prior
-from labelwright.crowds._intervals import beta_interval
-from labelwright.crowds._starts import agreement, share_posterior
+from labelwright.crowds._candidates import Pairs, class_counts
+from labelwright.crowds._skills import beta_interval
+from labelwright.crowds._starts import share_posterior, usual_accuracy
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import OptionError, check_whole
@@ -34,7 +34,6 @@ class _Model:
     )  # (K * K,) what `around` is drawn to when it is fitted; None: `around` stays, rows are modes
     prob: np.ndarray  # (P,)
     rest: np.ndarray  # (N,)
-    dependence: float = 0.0
 
     @property
     def total(self) -> np.ndarray:
@@ -49,6 +48,7 @@ def fit_dawid_skene(
     concentration: float | None = None,
     smoothing: float = 0.01,
     dependence: float | None = None,
+    doubt: float = temper.DOUBT,
     max_iter: int = 200,
     tol: float = 1e-6,
     random_state: int = 0,
@@ -59,7 +59,7 @@ def fit_dawid_skene(
     one Minka step per step of variational EM), so who voted little is judged like the crowd.
 
     concentration: a number instead: rows are the modes under concentration * pooled row + `smoothing`, pooled from the vote
-        shares; 0 is the classic form.   dependence: see `temper`; None: chosen from the votes, 0: votes count in full.
+        shares; 0 is the classic form.   dependence, doubt: see `temper`; with both 0 votes count in full.
     tol: stop when the objective rises by less than this fraction.   random_state: draws the votes that choose the dependence,
         only where there are more than 25,000.
 
@@ -72,26 +72,21 @@ def fit_dawid_skene(
     Source: Dawid & Skene 1979; Kim & Ghahramani 2012 (Bayesian form); Minka 2000, "Estimating a Dirichlet distribution".
     """
     check_whole("max_iter", max_iter, 1)
-    _check(concentration, smoothing, dependence)
+    _check(concentration, smoothing)
+    temper.check(dependence, doubt)
     model = _begin(votes, concentration, smoothing)
-    trace = _climb(model, max_iter, tol)
-    if dependence is None:
-        for _ in range(3):
-            before, model.dependence = model.dependence, temper.best_dependence(_leave_out(model, random_state))
-            if abs(model.dependence - before) < 0.1 * before + 1e-3:
-                break
-            trace = _climb(model, max_iter, tol)
-    elif dependence > 0:
-        model.dependence = dependence
-        trace = _climb(model, max_iter, tol)
-    return _result(model, trace)
+    trace: list[float] = []
+    for _ in range(max_iter):
+        trace.append(_step(model))
+        if len(trace) > 1 and trace[-1] - trace[-2] < tol * abs(trace[-2]):
+            break
+    return _result(model, trace, dependence, doubt, random_state)
 
 
-def _check(concentration: float | None, smoothing: float, dependence: float | None) -> None:
+def _check(concentration: float | None, smoothing: float) -> None:
     for name, value, low in (("concentration", concentration, 0.0), ("smoothing", smoothing, 1e-12)):
         if value is not None and not (low <= value < np.inf):
             raise OptionError(found=f"{name}={value!r}", expected=f"a number from {low:g}", fix=f"pass {name}=0.01")
-    temper.check(dependence)
 
 
 def _begin(votes: Prepared, concentration: float | None, smoothing: float) -> _Model:
@@ -99,7 +94,7 @@ def _begin(votes: Prepared, concentration: float | None, smoothing: float) -> _M
     pairs = Pairs.every(votes) if k <= COMPLETE else Pairs.voted(votes)
     cells = Cells.of(votes, pairs)
     prob, rest, share = share_posterior(votes, pairs)
-    right = agreement(votes)
+    right = usual_accuracy(votes)
     wrong = np.log((1 - right) * share) if k > 1 else np.zeros(1)
     even = np.full((k, k), (1 - right) / max(k - 1, 1))
     np.fill_diagonal(even, right if k > 1 else 1.0)
@@ -111,24 +106,14 @@ def _begin(votes: Prepared, concentration: float | None, smoothing: float) -> _M
     return _Model(votes, pairs, cells, wrong, share, around.ravel(), None, prob, rest)
 
 
-def _climb(model: _Model, max_iter: int, tol: float) -> list[float]:
-    """Steps of (variational) EM until the objective stands still."""
-    trace: list[float] = []
-    for _ in range(max_iter):
-        trace.append(_step(model))
-        if len(trace) > 1 and trace[-1] - trace[-2] < tol * abs(trace[-2]):
-            break
-    return trace
-
-
 def _step(model: _Model) -> float:
     """New annotators from the posteriors, new posteriors from the annotators; the objective that this reaches.
 
-    It is sum_i 1/worth_i log sum_k prior_k exp(worth_i loglik_ik), less the divergence of the rows from their Dirichlet
-    (fitted) or with their log density (given), and the log density of `around` and of the prior.
+    It is the log-likelihood of the votes, less the divergence of the rows from their Dirichlet (fitted) or with their log
+    density (given), and the log density of `around` and of the prior.
     """
-    worth = temper.power(_count(model.votes), model.dependence)
-    model.prior = update_prior(model.pairs, model.prob, model.rest, model.prior, 1 / worth)
+    model.prior = class_counts(model.pairs, model.prob, model.rest, model.prior)
+    model.prior /= model.prior.sum()
     count = model.cells.scatter(model.prob)
     row = model.cells.rows(count)
     if model.base is not None:
@@ -137,9 +122,8 @@ def _step(model: _Model) -> float:
     loglik, rest = _logliks(model, value)
     with np.errstate(divide="ignore"):
         left = np.log(model.pairs.left_prior(model.prior))
-    logit = np.log(model.prior)[model.pairs.label] + worth[model.pairs.item] * loglik
-    model.prob, model.rest, norm = model.pairs.softmax(logit, left + worth * rest)
-    return float((norm / worth).sum() + penalty + np.log(model.prior).mean())
+    model.prob, model.rest, norm = model.pairs.softmax(np.log(model.prior)[model.pairs.label] + loglik, left + rest)
+    return float(norm.sum() + penalty + np.log(model.prior).mean())
 
 
 def _refit(model: _Model, count: np.ndarray, row: np.ndarray) -> None:
@@ -180,43 +164,34 @@ def _logliks(model: _Model, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return model.cells.gather(value), np.bincount(votes.item, votes.weight * model.wrong[votes.label], votes.n_items)
 
 
-def _count(votes: Prepared) -> np.ndarray:
-    """(N,) votes per item."""
-    return np.bincount(votes.item, votes.weight, votes.n_items)
-
-
-def _leave_out(model: _Model, random_state: int) -> temper.LeftOut:
+def _left_out(
+    model: _Model, count: np.ndarray, row: np.ndarray, value: np.ndarray, loglik: np.ndarray, rest: np.ndarray, seed: int
+) -> temper.LeftOut:
     """Votes with what the others say; the vote is taken out of the counts of its annotator, too."""
-    votes, cells = model.votes, model.cells
-    count = cells.scatter(model.prob)
-    row = cells.rows(count)
-    value, _ = _log_rows(model, count, row)
-    loglik, rest = _logliks(model, value)
-    chosen = temper.drawn(votes, random_state)
-    frame, entry = temper.left_out(votes, model.pairs, chosen, model.prior, loglik, rest)
-    vote = np.repeat(chosen, np.diff(frame.start))
-    cell = cells.find(votes.annotator[vote], votes.label[vote], model.pairs.label[entry])
+    votes, cells, pairs = model.votes, model.cells, model.pairs
+    chosen = temper.drawn(votes, seed)
+    frame, entry, vote = temper.left_out(votes, pairs, chosen, model.prior, loglik, rest)
+    cell = cells.find(votes.annotator[vote], votes.label[vote], pairs.label[entry])
     own = votes.weight[vote] * model.prob[entry]
-    whole = row[cells.row[cell]] - own + model.total[model.pairs.label[entry]]
+    whole = np.maximum(row[cells.row[cell]] - own, 0) + model.total[pairs.label[entry]]
     wrong = model.wrong[votes.label[chosen]]
     return frame._replace(
         loglik=frame.loglik - votes.weight[vote] * value[cell],
-        chance=np.maximum(count[cell] - own + model.around[cells.table[cell]], 1e-12) / whole,
-        rest_loglik=frame.rest_loglik - (0 if model.pairs.complete else votes.weight[chosen] * wrong),
+        chance=(np.maximum(count[cell] - own, 0) + model.around[cells.table[cell]]) / whole,
+        rest_loglik=frame.rest_loglik - (0.0 if pairs.complete else votes.weight[chosen] * wrong),
         rest_chance=np.exp(wrong),
     )
 
 
-def _result(model: _Model, trace: list[float]) -> Fit:
+def _result(model: _Model, trace: list[float], dependence: float | None, doubt: float, seed: int) -> Fit:
     votes, cells, k = model.votes, model.cells, model.votes.n_classes
     count = cells.scatter(model.prob)
     row = cells.rows(count)
-    labels = model.pairs.soft(votes, model.prob, model.rest, model.prior)
-    around, total, prior = model.around.reshape(k, k), model.total, model.prior
-    border = np.searchsorted(
-        np.arange(votes.n_annotators * k * k) if cells.key is None else cells.key,
-        np.arange(votes.n_annotators + 1) * k * k,
-    )
+    value, _ = _log_rows(model, count, row)
+    loglik, rest = _logliks(model, value)
+    fitted = temper.best_dependence(_left_out(model, count, row, value, loglik, rest, seed))
+    settled = temper.settle(votes, model.pairs, model.prior, loglik, rest, fitted, dependence, doubt)
+    around, border = model.around.reshape(k, k), cells.border(votes.n_annotators)
 
     def confusion(annotator: int) -> np.ndarray:
         part = slice(border[annotator], border[annotator + 1])
@@ -224,17 +199,10 @@ def _result(model: _Model, trace: list[float]) -> Fit:
         out.ravel()[cells.table[part]] += count[part]
         return out / out.sum(1, keepdims=True)
 
-    def vote_prob(items: np.ndarray, annotators: np.ndarray) -> np.ndarray:
-        out = np.empty((len(items), k))
-        for annotator in np.unique(annotators):
-            mine = np.flatnonzero(annotators == annotator)
-            out[mine] = labels[items[mine]].dense() @ confusion(int(annotator))
-        return out
-
-    skill, low, high = _skill(model, count, row)
     return Fit(
-        "dawid_skene", labels, prior, skill, low, high, confusion, vote_prob, trace=trace,
-        details={"dependence": model.dependence, "concentration": total},
+        "dawid_skene", settled.labels, model.prior, *_skill(model, count, row), confusion,
+        temper.foretell(settled.foretold, confusion), trace=trace,
+        details=settled.details | {"concentration": model.total},
     )  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+"""One accuracy per annotator, drawn from a beta distribution that all annotators share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from labelwright.crowds import _coins, temper
+from labelwright.crowds._skills import beta_interval
+from labelwright.crowds._starts import usual_accuracy
+from labelwright.crowds.fit import Fit
+from labelwright.crowds.prepared import Prepared
+from labelwright.errors import check_whole
+
+
+def fit_one_coin(
+    votes: Prepared,
+    *,
+    dependence: float | None = None,
+    doubt: float = temper.DOUBT,
+    max_iter: int = 200,
+    tol: float = 1e-6,
+    random_state: int = 0,
+) -> Fit:
+    """Accuracies and posteriors of the classes: annotator a is right with probability p_a, else names any other class.
+
+    p_a is Beta(around); `around` is fitted to all annotators together, so who voted little is judged like the crowd.
+
+    dependence, doubt: see `temper`; with both 0 votes count in full.   tol: stop when the objective rises by less than this
+    fraction.   random_state: draws the votes that choose the dependence, only where there are more than 25,000.
+
+    Source: the one-coin model of Dawid & Skene 1979, as variational EM with a Minka step (2000) for the beta distribution.
+    """
+    check_whole("max_iter", max_iter, 1)
+    temper.check(dependence, doubt)
+    k, annotator = votes.n_classes, votes.annotator
+    pairs, prob, rest, prior = _coins.begin(votes)
+    usual = usual_accuracy(votes)
+    around = base = 2.0 * np.array([usual, 1 - usual])
+    total = np.bincount(annotator, votes.weight, votes.n_annotators)
+    trace: list[float] = []
+    for _ in range(max_iter):
+        prior = _coins.next_prior(pairs, prob, rest, prior)
+        right = np.bincount(annotator, votes.weight * prob[pairs.own], votes.n_annotators)
+        count = np.stack([right, np.maximum(total - right, 0)], 1)
+        around = refit(around, base, count)
+        value, penalty = expected_log(around, base, count)
+        log_right, log_wrong = value[annotator, 0], value[annotator, 1] - np.log(max(k - 1, 1))
+        prob, rest, likelihood = _coins.posterior(votes, pairs, prior, log_right, log_wrong)
+        trace.append(likelihood + penalty + float(np.log(prior).mean()))
+        if len(trace) > 1 and trace[-1] - trace[-2] < tol * abs(trace[-2]):
+            break
+    mean = (count[:, 0] + around[0]) / (total + around.sum())
+    own = votes.weight * prob[pairs.own]
+    without = (np.maximum(count[annotator, 0] - own, 0) + around[0]) / (
+        np.maximum(total[annotator] - votes.weight, 0) + around.sum()
+    )
+    settled = _coins.settle(
+        votes, pairs, prior, log_right, log_wrong, (without, (1 - without) / max(k - 1, 1)), dependence, doubt, random_state
+    )
+
+    def confusion(annotator: int) -> np.ndarray:
+        return _coins.even_confusion(float(mean[annotator]), k)
+
+    return Fit(
+        "one_coin", settled.labels, prior,
+        *beta_interval(mean, mean * (1 - mean) / (total + around.sum() + 1), total > 0),
+        confusion, temper.foretell(settled.foretold, confusion), trace=trace, details=settled.details | {"around": around},
+    )  # fmt: skip
+
+
+def refit(around: np.ndarray, base: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """One Minka step for the Dirichlet parameters (2,) of counts (A, 2), with a Gamma density of mode `base`."""
+    from scipy.special import psi
+
+    seen = (psi(count + around) - psi(around)).sum(0)
+    return (base + around * seen) / (1 + (psi(count.sum(1) + around.sum()) - psi(around.sum())).sum())
+
+
+def expected_log(around: np.ndarray, base: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, float]:
+    """(A, 2) expected log probabilities, and what the annotators add to the objective."""
+    from scipy.special import gammaln, psi
+
+    whole, total = count.sum(1), around.sum()
+    value = psi(count + around) - psi(whole + total)[:, None]
+    penalty = (gammaln(count + around) - gammaln(around) - count * value).sum()
+    penalty += (gammaln(total) - gammaln(whole + total)).sum() + (base * np.log(around) - around).sum()
+    return value, float(penalty)
