@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 # Public names and where they live. They load on first use (PEP 562), so that `import labelwright` stays light.
 _PUBLIC = {
     "advise": "labelwright.advising",
+    "aggregate": "labelwright.crowds",
+    "Aggregation": "labelwright.crowds",
     "audit": "labelwright.auditing",
     "audit_boxes": "labelwright.auditing",
     "audit_masks": "labelwright.auditing",
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from labelwright.auditing import audit_masks as audit_masks
     from labelwright.auditing import audit_tokens as audit_tokens
     from labelwright.auditing import audit_values as audit_values
+    from labelwright.crowds import Aggregation as Aggregation
+    from labelwright.crowds import aggregate as aggregate
     from labelwright.errors import LabelwrightError as LabelwrightError
     from labelwright.features import out_of_fold as out_of_fold
     from labelwright.labels import CandidateLabels as CandidateLabels

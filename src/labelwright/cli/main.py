@@ -10,6 +10,7 @@ import typer
 
 from labelwright import __version__
 from labelwright.cli import advise as _advise
+from labelwright.cli import aggregate as _aggregate
 from labelwright.cli import audit as _audit
 from labelwright.cli import demo as _demo
 from labelwright.cli import exchange as _exchange
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("audit")(_audit.audit)
+app.command("aggregate")(_aggregate.aggregate)
 app.command("advise")(_advise.advise)
 app.command("demo")(_demo.demo)
 app.command("log")(_labels.log)

@@ -13,6 +13,8 @@ from labelwright.crowds._candidates import Pairs, class_counts
 from labelwright.crowds._starts import share_posterior
 from labelwright.crowds.prepared import Prepared
 
+PRIORS = ("even", "fitted")
+
 
 def posterior(
     votes: Prepared, pairs: Pairs, prior: np.ndarray, log_right: np.ndarray, log_wrong: np.ndarray
@@ -33,8 +35,8 @@ def loglik(votes: Prepared, pairs: Pairs, log_right: np.ndarray, log_wrong: np.n
     return np.bincount(pairs.own, votes.weight * (log_right - log_wrong), len(pairs.item))
 
 
-def next_prior(pairs: Pairs, prob: np.ndarray, rest: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """(K,) the M step of the prior."""
+def shares(pairs: Pairs, prob: np.ndarray, rest: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """(K,) shares of the classes in the posteriors; as a prior, the M step."""
     count = class_counts(pairs, prob, rest, prior)
     return count / count.sum()
 
@@ -66,10 +68,11 @@ def settle(
     return temper.settle(votes, pairs, prior, sums, none, temper.best_dependence(frame), dependence, doubt)
 
 
-def begin(votes: Prepared) -> tuple[Pairs, np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs, posterior, rest and prior from the vote shares."""
+def begin(votes: Prepared, prior: str) -> tuple[Pairs, np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs, posterior and rest from the vote shares, and the prior to begin with."""
     pairs = Pairs.voted(votes)
-    return (pairs, *share_posterior(votes, pairs))
+    prob, rest, share = share_posterior(votes, pairs)
+    return pairs, prob, rest, share if prior == "fitted" else np.full(len(share), 1 / len(share))
 
 
 def even_confusion(right: float, n_classes: int) -> np.ndarray:

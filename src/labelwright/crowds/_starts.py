@@ -1,11 +1,14 @@
-"""Where the models of a crowd begin: from the shares of the votes."""
+"""Where the models of a crowd begin, from the shares of the votes, and whether they arrived."""
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 
 from labelwright.crowds._candidates import Pairs
 from labelwright.crowds.prepared import Prepared
+from labelwright.errors import LabelwrightWarning
 
 
 def share_posterior(votes: Prepared, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -33,3 +36,18 @@ def usual_accuracy(votes: Prepared) -> float:
     agree = ((own * (own - 1)).sum() + usual) / ((per_item * (per_item - 1)).sum() + 1)
     root = np.sqrt(max((k - 1) * (agree * k - 1), 0.0))
     return float(np.clip((1 + root) / k, 1 / k + 0.01, 0.99))
+
+
+def settled(trace: list[float], tol: float) -> bool:
+    """Whether the objective rose by less than the fraction `tol` in the last step."""
+    return len(trace) > 1 and trace[-1] - trace[-2] <= tol * abs(trace[-2])
+
+
+def unsettled(trace: list[float], tol: float, steps: int) -> list[str]:
+    """A note, also given as a warning, if the model stopped before it converged."""
+    if len(trace) > 1 and trace[-1] - trace[-2] <= tol * abs(trace[-2]):
+        return []
+    change = trace[-1] - trace[-2] if len(trace) > 1 else float("nan")
+    note = f"stopped after {steps} steps before converging; the objective last rose by {change:.2g}. Raise max_iter"
+    warnings.warn(note, LabelwrightWarning, stacklevel=4)
+    return [note]

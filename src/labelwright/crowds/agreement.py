@@ -141,22 +141,29 @@ def annotator_agreement(votes: Votes, *, metric: str | None = None, level: float
     own = np.bincount(who * k + label, minlength=n_who * k).reshape(n_who, k).astype(np.float64)
     others = np.maximum(pool.sum() - own.sum(1), 1)[who]
     chance = (far.to_pool(pool)[label] - far.to_pool(own)[who, label]) / others
-    n = np.bincount(who, minlength=n_who)
+    away = pool @ (pool.sum() - pool) / max(pool.sum(), 1) ** 2
+    agree, agree_low, agree_high = _of_each(who, near, np.ones(len(near)), n_who, level, 1.0, 0.0)
+    kappa, low, high = _of_each(who, apart, chance, n_who, level, away, -1.0)
     columns = {
-        "annotator": votes.annotators.tolist(),
         "votes": np.bincount(answers.annotator, minlength=n_who),
-        "compared": n,
-    }
-    for name, seen, ends in (("agreement", near, "agreement_"), ("kappa", apart, "")):
-        base = np.ones(len(near)) if name == "agreement" else chance
-        with np.errstate(invalid="ignore", divide="ignore"):
-            top, below = (np.bincount(who, x, minlength=n_who) for x in (seen, base))
-            psi = (seen - (top / below)[who] * base) / below[who]
-            se = np.sqrt(np.bincount(who, psi**2, minlength=n_who) * n / (n - 1))
-            away = pool @ (pool.sum() - pool) / max(pool.sum(), 1) ** 2 if name == "kappa" else 1.0
-            low, high = interval(1 - top / below, se, n, level, away, 0.0 if name == "agreement" else -1.0)
-        columns |= {name: 1 - top / below, f"{ends}low": low, f"{ends}high": high}
-    return nulls(columns)
+        "compared": np.bincount(who, minlength=n_who),
+        "agreement": agree, "agreement_low": agree_low, "agreement_high": agree_high,
+        "kappa": kappa, "low": low, "high": high,
+    }  # fmt: skip
+    return nulls({"annotator": votes.annotators.tolist(), **columns})
+
+
+def _of_each(
+    who: np.ndarray, seen: np.ndarray, chance: np.ndarray, n_who: int, level: float, different: float, least: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A,) 1 - sum of `seen` / sum of `chance` over each annotator's votes, and its interval."""
+    n, top, below = (np.bincount(who, x, minlength=n_who) for x in (None, seen, chance))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = 1 - top / below
+        psi = (seen - (top / below)[who] * chance) / below[who]
+        se = np.sqrt(np.bincount(who, psi**2, minlength=n_who) * n / (n - 1))
+    low, high = interval(value, se, n, level, different, least)
+    return value, low, high
 
 
 def _thin(answers: Answers, random_state: int) -> tuple[Answers, list[str]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwright.crowds import temper
-from labelwright.crowds._cells import Cells
 from labelwright.crowds._candidates import Pairs, class_counts
-from labelwright.crowds._skills import beta_interval
-from labelwright.crowds._starts import share_posterior, usual_accuracy
+from labelwright.crowds._cells import Cells
+from labelwright.crowds._skills import skills
+from labelwright.crowds._starts import settled, share_posterior, unsettled, usual_accuracy
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import OptionError, check_whole
@@ -41,6 +41,11 @@ class _Model:
         k = len(self.prior)
         return self.around.reshape(k, k).sum(1)
 
+    @property
+    def pull(self) -> float:
+        """Weight of `base`."""
+        return max(1.0, len(self.prior) / 10)
+
 
 def fit_dawid_skene(
     votes: Prepared,
@@ -67,7 +72,7 @@ def fit_dawid_skene(
     gold); the others are one `rest` in which each vote is an error with the same probability for all annotators.
 
     Raises:
-        OptionError: a concentration, smoothing or dependence out of range.
+        OptionError: a concentration, smoothing, dependence or doubt out of range.
 
     Source: Dawid & Skene 1979; Kim & Ghahramani 2012 (Bayesian form); Minka 2000, "Estimating a Dirichlet distribution".
     """
@@ -78,9 +83,9 @@ def fit_dawid_skene(
     trace: list[float] = []
     for _ in range(max_iter):
         trace.append(_step(model))
-        if len(trace) > 1 and trace[-1] - trace[-2] < tol * abs(trace[-2]):
+        if settled(trace, tol):
             break
-    return _result(model, trace, dependence, doubt, random_state)
+    return _result(model, trace, unsettled(trace, tol, max_iter), dependence, doubt, random_state)
 
 
 def _check(concentration: float | None, smoothing: float) -> None:
@@ -129,7 +134,8 @@ def _step(model: _Model) -> float:
 def _refit(model: _Model, count: np.ndarray, row: np.ndarray) -> None:
     """One Minka step for `around`, which never lowers the Dirichlet-multinomial likelihood of the counts.
 
-    `base` acts as a Gamma density, exp(base log x - x): it keeps every entry above 0 and says what one annotator would.
+    `base` acts as Gamma densities, exp(pull * (base log x - x)): they keep every entry above 0 and say what one annotator
+    would, with many classes more, as each row then has fewer votes.
     """
     from scipy.special import psi
 
@@ -137,7 +143,7 @@ def _refit(model: _Model, count: np.ndarray, row: np.ndarray) -> None:
     cells, total = model.cells, model.total
     seen = cells.pooled(psi(count + model.around[cells.table]) - psi(model.around)[cells.table])
     rows = np.bincount(cells.row_true, psi(row + total[cells.row_true]) - psi(total)[cells.row_true], len(total))
-    model.around = (model.base + model.around * seen) / (1 + np.repeat(rows, len(total)))
+    model.around = (model.pull * model.base + model.around * seen) / (model.pull + np.repeat(rows, len(total)))
 
 
 def _log_rows(model: _Model, count: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, float]:
@@ -153,7 +159,7 @@ def _log_rows(model: _Model, count: np.ndarray, row: np.ndarray) -> tuple[np.nda
     value = psi(count + around) - psi(row + whole)[cells.row]
     penalty = (gammaln(count + around) - gammaln(model.around)[cells.table] - count * value).sum()
     penalty += (gammaln(total)[cells.row_true] - gammaln(row + whole)).sum()
-    return value, float(penalty + (model.base * np.log(model.around) - model.around).sum())
+    return value, float(penalty + model.pull * (model.base * np.log(model.around) - model.around).sum())
 
 
 def _logliks(model: _Model, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +171,13 @@ def _logliks(model: _Model, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _left_out(
-    model: _Model, count: np.ndarray, row: np.ndarray, value: np.ndarray, loglik: np.ndarray, rest: np.ndarray, seed: int
+    model: _Model,
+    count: np.ndarray,
+    row: np.ndarray,
+    value: np.ndarray,
+    loglik: np.ndarray,
+    rest: np.ndarray,
+    seed: int,
 ) -> temper.LeftOut:
     """Votes with what the others say; the vote is taken out of the counts of its annotator, too."""
     votes, cells, pairs = model.votes, model.cells, model.pairs
@@ -183,14 +195,16 @@ def _left_out(
     )
 
 
-def _result(model: _Model, trace: list[float], dependence: float | None, doubt: float, seed: int) -> Fit:
+def _result(
+    model: _Model, trace: list[float], notes: list[str], dependence: float | None, doubt: float, seed: int
+) -> Fit:
     votes, cells, k = model.votes, model.cells, model.votes.n_classes
     count = cells.scatter(model.prob)
     row = cells.rows(count)
     value, _ = _log_rows(model, count, row)
     loglik, rest = _logliks(model, value)
     fitted = temper.best_dependence(_left_out(model, count, row, value, loglik, rest, seed))
-    settled = temper.settle(votes, model.pairs, model.prior, loglik, rest, fitted, dependence, doubt)
+    done = temper.settle(votes, model.pairs, model.prior, loglik, rest, fitted, dependence, doubt)
     around, border = model.around.reshape(k, k), cells.border(votes.n_annotators)
 
     def confusion(annotator: int) -> np.ndarray:
@@ -200,28 +214,7 @@ def _result(model: _Model, trace: list[float], dependence: float | None, doubt: 
         return out / out.sum(1, keepdims=True)
 
     return Fit(
-        "dawid_skene", settled.labels, model.prior, *_skill(model, count, row), confusion,
-        temper.foretell(settled.foretold, confusion), trace=trace,
-        details=settled.details | {"concentration": model.total},
+        "dawid_skene", done.labels, model.prior, *skills(votes, model.prob[model.pairs.own], usual_accuracy(votes)), confusion,
+        temper.foretell(done.foretold, confusion), trace=trace, notes=notes,
+        details=done.details | {"concentration": model.total},
     )  # fmt: skip
-
-
-def _skill(model: _Model, count: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and 90 % interval of sum_k prior_k * confusion[k, k], whose beta has the mean and variance of that sum."""
-    cells, prior, total, k = model.cells, model.prior, model.total, len(model.prior)
-    own = model.around.reshape(k, k).diagonal()
-    right = np.zeros(len(row))
-    diagonal = np.flatnonzero(cells.table % (k + 1) == 0)
-    right[cells.row[diagonal]] = count[diagonal]
-    true = cells.row_true
-
-    def moments(right: np.ndarray, row: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean = (right + own[k]) / (row + total[k])
-        return prior[k] * mean, prior[k] ** 2 * mean * (1 - mean) / (row + total[k] + 1)
-
-    usual = moments(np.zeros(k), np.zeros(k), np.arange(k))  # of rows without a count
-    found = moments(right, row, true)
-    mean, variance = (
-        u.sum() + np.bincount(cells.row_annotator, f - u[true], model.votes.n_annotators) for u, f in zip(usual, found)
-    )
-    return beta_interval(mean, variance, np.bincount(model.votes.annotator, minlength=model.votes.n_annotators) > 0)

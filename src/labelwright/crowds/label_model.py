@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from labelwright.crowds._rates import Start, fit_rates, true_class, votes_on
-from labelwright.crowds._voices import Cells, State, copying, sort_cells, spread, voices
+from labelwright.crowds._voices import Cells, Copies, State, copying, overlaps, sort_cells, spread, voices
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import LabelError, OptionError, check_option
@@ -19,7 +19,10 @@ ACCURACY, STRENGTH = 0.8, 30.0
 INFERRED = 0.1
 """What a vote teaches whose truth is inferred, beside one whose truth is known. ACCURACY, STRENGTH and INFERRED were chosen on
 the train parts of weak_youtube and weak_trec: full weight lets EM talk itself into one class where most items have one vote."""
-ROUNDS = 2  # of fitting, then weighing
+CERTAIN = 1 - 1e-9  # reached with one class only, where every vote is right
+COPIED = (0.5, 0.25, 0.1)
+"""The least share of copied votes of a pair that counts, round by round. The clearest copies go first: while they count twice,
+the posteriors are off, and rules that merely are good seem to copy."""
 
 
 def fit_label_model(
@@ -62,18 +65,19 @@ def fit_label_model(
         check_option("dependencies", dependencies, ("learn",))
     learn, shares = _read_prior(prior, votes.n_classes)
     cells = sort_cells(votes)
-    weight, pairs = cells.weight, (np.zeros(0, np.int64),) * 2 + (np.zeros(0),)
+    weight, pairs = cells.weight, Copies(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     state = _one_coin(votes, cells, weight, shares, learn, max_iter, tol)
-    for _ in range(ROUNDS if dependencies == "learn" and len(votes) else 0):
-        pairs = copying(votes, cells, state)
-        counts = cells.weight * voices(cells, pairs)
-        if np.array_equal(counts, weight):
-            break
-        weight = counts
-        state = _one_coin(votes, cells, weight, shares, learn, max_iter, tol)
+    if dependencies == "learn" and len(votes):
+        shared = overlaps(votes, cells)
+        for least in COPIED:
+            pairs = copying(votes, cells, shared, state, least)
+            counts = cells.weight * voices(cells, pairs)
+            if not np.array_equal(counts, weight):
+                weight = counts
+                state = _one_coin(votes, cells, weight, shares, learn, max_iter, tol)
     back = np.empty(len(votes))
     back[cells.order] = weight
-    details = {"weight": back, "pairs": list(zip(pairs[0].tolist(), pairs[1].tolist(), pairs[2].tolist()))}
+    details = {"weight": back, "pairs": list(zip(pairs.a.tolist(), pairs.b.tolist(), pairs.r.tolist()))}
     fit = _report(votes, cells, state, back, details)
     if abstentions == "informative":
         teaches = np.where(votes.gold >= 0, 1.0, INFERRED)
@@ -118,21 +122,18 @@ def _one_coin(
     teaches = np.where(known, 1.0, INFERRED)
     heard = weight * teaches[cells.item][cells.cell]
     total = np.bincount(cells.source, heard, n_sources)
-    accuracy, trace = np.full(n_sources, max(ACCURACY, 1 / k)), []
+    accuracy, trace = np.full(n_sources, ACCURACY if k > 1 else CERTAIN), [-np.inf]
     while True:
         prob, rest, loglik = _posterior(votes, cells, weight, accuracy, prior)
         wrong = np.log1p(-accuracy) - math.log(max(k - 1, 1))
         penalty = STRENGTH * (ACCURACY * np.log(accuracy) + (1 - ACCURACY) * wrong).sum()
         objective = (teaches * loglik).sum() + (total * wrong).sum() + penalty + (np.log(prior).sum() if learn else 0)
-        done = len(trace) >= max_iter or (trace and objective - trace[-1] <= tol * abs(objective))
+        done = len(trace) > max_iter or objective - trace[-1] <= tol * abs(objective)
         trace.append(float(objective))
         if done:
-            return State(accuracy, prior, prob, rest, trace)
+            return State(accuracy, prior, prob, rest, trace[1:])
         right = np.bincount(cells.source, heard * prob[cells.cell], n_sources)
-        # at most 1 - 1e-9, for one class only: there every vote is right
-        accuracy = np.clip((right + STRENGTH * ACCURACY) / (total + STRENGTH), 1 / k, 1 - 1e-9)
-        if k == 1:
-            accuracy = np.full(n_sources, 1 - 1e-9)
+        accuracy = np.clip((right + STRENGTH * ACCURACY) / (total + STRENGTH), min(1 / k, CERTAIN), CERTAIN)
         if learn:
             mass = np.bincount(cells.label, teaches[cells.item] * prob, k) + spread(votes, cells, prior, rest, teaches)
             prior = (mass + 1) / (mass + 1).sum()

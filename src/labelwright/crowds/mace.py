@@ -8,7 +8,8 @@ import numpy as np
 
 from labelwright.crowds import _coins, temper
 from labelwright.crowds._candidates import Pairs
-from labelwright.crowds._skills import beta_interval
+from labelwright.crowds._skills import skills
+from labelwright.crowds._starts import settled, share_posterior, unsettled, usual_accuracy
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import check_whole
@@ -57,7 +58,7 @@ def fit_mace(
         other = model.climb(model.at_random(rng), max_iter, tol)
         if other.trace[-1] > best.trace[-1] + 1e-6 * abs(best.trace[-1]):
             best = other
-    return model.result(best, dependence, doubt, random_state)
+    return model.result(best, unsettled(best.trace, tol, max_iter), dependence, doubt, random_state)
 
 
 @dataclass(eq=False)
@@ -87,8 +88,6 @@ class _Mace:
 
     def from_shares(self) -> _Annotators:
         """Votes that the shares bear out are known."""
-        from labelwright.crowds._starts import share_posterior
-
         prob, _, _ = share_posterior(self.votes, self.pairs)
         return self.count(prob[self.pairs.own])
 
@@ -113,7 +112,9 @@ class _Mace:
         knows, guesses = psi(now.knows + KNOWS) - whole, psi(now.guesses + KNOWS) - whole
         habit = psi(now.habit + HABIT) - psi(now.guesses + k * HABIT)[self.cell_annotator]
         penalty = (gammaln(now.knows + KNOWS) + gammaln(now.guesses + KNOWS) - gammaln(self.total + 2 * KNOWS)).sum()
-        penalty += len(knows) * (gammaln(2 * KNOWS) - 2 * gammaln(KNOWS)) - (now.knows * knows + now.guesses * guesses).sum()
+        penalty += (
+            len(knows) * (gammaln(2 * KNOWS) - 2 * gammaln(KNOWS)) - (now.knows * knows + now.guesses * guesses).sum()
+        )
         penalty += (gammaln(now.habit + HABIT) - gammaln(HABIT) - now.habit * habit).sum()
         penalty += (gammaln(k * HABIT) - gammaln(now.guesses + k * HABIT)).sum()
         annotator = self.votes.annotator
@@ -129,20 +130,20 @@ class _Mace:
             log_right, log_wrong, known, penalty = self.logs(now)
             prob, rest, likelihood = _coins.posterior(self.votes, self.pairs, prior, log_right, log_wrong)
             trace.append(likelihood + penalty + float(np.log(prior).mean()))
-            if len(trace) > 1 and trace[-1] - trace[-2] < tol * abs(trace[-2]):
+            if settled(trace, tol):
                 break
             now = self.count(prob[self.pairs.own] * known)
-            prior = _coins.next_prior(self.pairs, prob, rest, prior)
+            prior = _coins.shares(self.pairs, prob, rest, prior)
         return _Climbed(now, prior, trace)
 
-    def result(self, best: _Climbed, dependence: float | None, doubt: float, seed: int) -> Fit:
+    def result(self, best: _Climbed, notes: list[str], dependence: float | None, doubt: float, seed: int) -> Fit:
         votes, k, now, prior = self.votes, self.votes.n_classes, best.annotators, best.prior
         log_right, log_wrong, _, _ = self.logs(now)
         size = self.total + 2 * KNOWS
         competence = (now.knows + KNOWS) / size
         chance_habit = (now.habit + HABIT) / (now.guesses + k * HABIT)[self.cell_annotator]
         wrong = ((1 - competence)[self.cell_annotator] * chance_habit)[self.cell]
-        settled = _coins.settle(
+        done = _coins.settle(
             votes, self.pairs, prior, log_right, log_wrong,
             (competence[votes.annotator] + wrong, wrong), dependence, doubt, seed,
         )  # fmt: skip
@@ -157,16 +158,10 @@ class _Mace:
         def confusion(annotator: int) -> np.ndarray:
             return competence[annotator] * np.eye(k) + (1 - competence[annotator]) * habit_of(annotator)
 
-        lucky = self._lucky(now, prior)
-        mean = competence + (1 - competence) * lucky
-        variance = (1 - lucky) ** 2 * competence * (1 - competence) / (size + 1)
+        prob, _, _ = _coins.posterior(votes, self.pairs, prior, log_right, log_wrong)
+        found = skills(votes, prob[self.pairs.own], usual_accuracy(votes))
         return Fit(
-            "mace", settled.labels, prior, *beta_interval(mean, variance, self.total > 0), confusion,
-            temper.foretell(settled.foretold, confusion), trace=best.trace,
-            details=settled.details | {"competence": competence},
+            "mace", done.labels, prior, *found, confusion,
+            temper.foretell(done.foretold, confusion), trace=best.trace, notes=notes,
+            details=done.details | {"competence": competence},
         )  # fmt: skip
-
-    def _lucky(self, now: _Annotators, prior: np.ndarray) -> np.ndarray:
-        """(A,) probability that a guess is right."""
-        hit = np.bincount(self.cell_annotator, prior[self.cell_label] * now.habit, len(now.knows)) + HABIT
-        return hit / (now.guesses + len(prior) * HABIT)

@@ -1,20 +1,21 @@
-"""One accuracy per annotator, drawn from a beta distribution that all annotators share."""
+"""One accuracy per annotator, drawn from a beta distribution that all annotators share (one-coin Dawid-Skene)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from labelwright.crowds import _coins, temper
-from labelwright.crowds._skills import beta_interval
-from labelwright.crowds._starts import usual_accuracy
+from labelwright.crowds._skills import refit, skills
+from labelwright.crowds._starts import settled, unsettled, usual_accuracy
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
-from labelwright.errors import check_whole
+from labelwright.errors import check_option, check_whole
 
 
 def fit_one_coin(
     votes: Prepared,
     *,
+    prior: str = "even",
     dependence: float | None = None,
     doubt: float = temper.DOUBT,
     max_iter: int = 200,
@@ -25,55 +26,55 @@ def fit_one_coin(
 
     p_a is Beta(around); `around` is fitted to all annotators together, so who voted little is judged like the crowd.
 
+    prior: "even" or "fitted" shares of the classes. With one number per annotator a fitted prior can run away to one class
+        (on trec it does), so the classes are taken as equally likely.
     dependence, doubt: see `temper`; with both 0 votes count in full.   tol: stop when the objective rises by less than this
     fraction.   random_state: draws the votes that choose the dependence, only where there are more than 25,000.
+
+    Raises:
+        OptionError: an unknown prior, or a dependence or doubt out of range.
 
     Source: the one-coin model of Dawid & Skene 1979, as variational EM with a Minka step (2000) for the beta distribution.
     """
     check_whole("max_iter", max_iter, 1)
+    check_option("prior", prior, _coins.PRIORS)
     temper.check(dependence, doubt)
     k, annotator = votes.n_classes, votes.annotator
-    pairs, prob, rest, prior = _coins.begin(votes)
+    pairs, prob, rest, classes = _coins.begin(votes, prior)
     usual = usual_accuracy(votes)
     around = base = 2.0 * np.array([usual, 1 - usual])
     total = np.bincount(annotator, votes.weight, votes.n_annotators)
     trace: list[float] = []
     for _ in range(max_iter):
-        prior = _coins.next_prior(pairs, prob, rest, prior)
+        if prior == "fitted":
+            classes = _coins.shares(pairs, prob, rest, classes)
         right = np.bincount(annotator, votes.weight * prob[pairs.own], votes.n_annotators)
         count = np.stack([right, np.maximum(total - right, 0)], 1)
         around = refit(around, base, count)
         value, penalty = expected_log(around, base, count)
         log_right, log_wrong = value[annotator, 0], value[annotator, 1] - np.log(max(k - 1, 1))
-        prob, rest, likelihood = _coins.posterior(votes, pairs, prior, log_right, log_wrong)
-        trace.append(likelihood + penalty + float(np.log(prior).mean()))
-        if len(trace) > 1 and trace[-1] - trace[-2] < tol * abs(trace[-2]):
+        prob, rest, likelihood = _coins.posterior(votes, pairs, classes, log_right, log_wrong)
+        trace.append(likelihood + penalty + float(np.log(classes).mean()))
+        if settled(trace, tol):
             break
     mean = (count[:, 0] + around[0]) / (total + around.sum())
     own = votes.weight * prob[pairs.own]
     without = (np.maximum(count[annotator, 0] - own, 0) + around[0]) / (
         np.maximum(total[annotator] - votes.weight, 0) + around.sum()
     )
-    settled = _coins.settle(
-        votes, pairs, prior, log_right, log_wrong, (without, (1 - without) / max(k - 1, 1)), dependence, doubt, random_state
-    )
+    done = _coins.settle(
+        votes, pairs, classes, log_right, log_wrong, (without, (1 - without) / max(k - 1, 1)), dependence, doubt, random_state,
+    )  # fmt: skip
 
     def confusion(annotator: int) -> np.ndarray:
         return _coins.even_confusion(float(mean[annotator]), k)
 
     return Fit(
-        "one_coin", settled.labels, prior,
-        *beta_interval(mean, mean * (1 - mean) / (total + around.sum() + 1), total > 0),
-        confusion, temper.foretell(settled.foretold, confusion), trace=trace, details=settled.details | {"around": around},
+        "one_coin", done.labels, _coins.shares(pairs, prob, rest, classes),
+        *skills(votes, prob[pairs.own], usual),
+        confusion, temper.foretell(done.foretold, confusion), trace=trace,
+        notes=unsettled(trace, tol, max_iter), details=done.details | {"around": around},
     )  # fmt: skip
-
-
-def refit(around: np.ndarray, base: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """One Minka step for the Dirichlet parameters (2,) of counts (A, 2), with a Gamma density of mode `base`."""
-    from scipy.special import psi
-
-    seen = (psi(count + around) - psi(around)).sum(0)
-    return (base + around * seen) / (1 + (psi(count.sum(1) + around.sum()) - psi(around.sum())).sum())
 
 
 def expected_log(around: np.ndarray, base: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, float]:

@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from labelwright.crowds._verdicts import Verdicts, better_annotation
 from labelwright.errors import LabelError, LabelwrightWarning, OptionError, check_whole
 from labelwright.labels import Comparisons, LabelSpace
 
+__all__ = ["PairwiseFit", "Verdicts", "better_annotation", "fit_bradley_terry"]
 FIRST_SD, OWN_SD, TIE_SD = 2.0, 0.5, 2.0  # prior spread, in nats: advantage of the first, of a judge alone, ties
 RELIABLE, UNRELIABLE = 8.0, 1.0  # pseudo-answers for and against each judge: Beta(9, 2)
 Sides = list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]  # see _Model.sides
-DENSE = 3000  # unknowns up to which matrices are dense
+DENSE = 1000  # unknowns up to which matrices are dense
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,8 @@ def fit_bradley_terry(
     Args:
         comparisons: who preferred what; `a` was shown first.
         judges: estimate each judge's reliability; False believes all alike, which is plain Bradley-Terry.
-        position: estimate the advantage of the first; None does so if half of the comparisons are of pairs shown in both
-            orders, because otherwise it may not be told from the scores.
+        position: estimate the advantage of the first; None does so if the objects were compared in both places, because
+            otherwise it cannot be told from the scores.
         prior_sd: spread of the scores around their mean, in nats; None estimates it.
         max_iter, tol: stop after so many steps, or when the log posterior gains less than `tol` per comparison.
 
@@ -88,8 +90,8 @@ def fit_bradley_terry(
         raise OptionError(found=f"prior_sd={prior_sd!r}", expected="a number above 0", fix="pass prior_sd=1.0, or None")
     if not len(comparisons):
         raise LabelError(found="no comparisons", expected="at least one", fix="pass the comparisons of the judges")
-    swapped = _both_orders(comparisons)
-    model = _Model(comparisons, judges, swapped >= 0.5 if position is None else position)
+    told = _order_told(comparisons)
+    model = _Model(comparisons, judges, told >= 0.25 if position is None else position)
     state = model.start(prior_sd or 1.0)
     for _ in range(1 if prior_sd is not None else 20):
         state, trace = _climb(model, state, max_iter, tol * len(comparisons))
@@ -101,10 +103,9 @@ def fit_bradley_terry(
             break
         state = _State(state.x, state.reliability, spread)
     notes = []
-    if not model.position:
-        notes.append("the advantage of the first is not estimated")
-    elif swapped == 0:
-        notes.append("no pair was shown in both orders: only chains of pairs tell the advantage of the first")
+    if told < 0.25:
+        said = "is not estimated" if not model.position else "rests on its prior"
+        notes.append(f"the advantage of the first {said}: too few objects were compared in both places")
     if model.size + model.n_judges > DENSE:
         notes.append("standard errors are estimated from random probes")
     score, first, tie = model.unpack(state.x)
@@ -130,11 +131,15 @@ def _climb(model: _Model, state: _State, max_iter: int, least: float) -> tuple[_
     return state, trace
 
 
-def _both_orders(c: Comparisons) -> float:
-    """Share of the comparisons whose pair of objects was shown in both orders."""
-    k = len(c.space)
-    forward, backward = c.a * k + c.b, c.b * k + c.a
-    return float(np.isin(forward, backward).mean())
+def _order_told(c: Comparisons) -> float:
+    """How far the advantage of the first can be told from the scores, in [0, 1]: the share of a constant that no scores can
+    reproduce as differences of the first and the second. 1 if all pairs are shown in both orders, 0 without any cycle."""
+    from scipy.sparse import eye_array
+
+    differences = _Model(c, judges=False, position=False).signed[0][:, : len(c.space)]
+    ones, ridge = np.ones(len(c)), 1e-6 * eye_array(len(c.space))
+    fitted = differences @ _solve((differences.T @ differences + ridge).tocsr(), differences.T @ ones)
+    return float(((ones - fitted) ** 2).mean())
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

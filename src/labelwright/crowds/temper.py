@@ -57,7 +57,7 @@ class LeftOut(NamedTuple):
     """M votes, each with what the others on its item say. Entries of vote m are start[m]:start[m + 1], one per listed class.
 
     loglik: (E,) of the other votes; log_prior: (E,); chance: (E,) probability of the vote under the class.
-    rest_*: (M,) the same for the classes not listed.   count: (M,) other votes.   weight: (M,).
+    rest_*: (M,) the same for the classes not listed.   others: (M,) other votes.   weight: (M,).
     """
 
     start: np.ndarray
@@ -67,13 +67,13 @@ class LeftOut(NamedTuple):
     rest_loglik: np.ndarray
     rest_log_prior: np.ndarray
     rest_chance: np.ndarray
-    count: np.ndarray
+    others: np.ndarray
     weight: np.ndarray
 
 
 def score(left: LeftOut, dependence: float) -> float:
     """Mean log probability of the votes given the others, in nats."""
-    worth = power(left.count, dependence)
+    worth = power(left.others, dependence)
     size = np.diff(left.start)
     logit = left.log_prior + left.loglik * np.repeat(worth, size)
     rest = left.rest_log_prior + left.rest_loglik * worth
@@ -86,7 +86,7 @@ def score(left: LeftOut, dependence: float) -> float:
 
 def best_dependence(left: LeftOut) -> float:
     """The dependence in [0, 1] with the best `score`: the best of a grid, then between its neighbours."""
-    if len(left.count) == 0:
+    if len(left.others) == 0:
         return 0.0
     values = [score(left, d) for d in GRID]
     best = int(np.argmax(values))

@@ -1,0 +1,41 @@
+"""The models of a crowd by name."""
+
+from __future__ import annotations
+
+from labelwright.crowds.dawid_skene import fit_dawid_skene
+from labelwright.crowds.fit import Method
+from labelwright.crowds.glad import fit_glad
+from labelwright.crowds.mace import fit_mace
+from labelwright.crowds.one_coin import fit_one_coin
+from labelwright.crowds.shares import (
+    fit_majority,
+    fit_softmax_shares,
+    fit_vote_shares,
+    fit_wawa,
+    fit_zero_based_skill,
+)
+
+METHODS: dict[str, Method] = {
+    "vote_shares": fit_vote_shares,
+    "majority": fit_majority,
+    "softmax_shares": fit_softmax_shares,
+    "wawa": fit_wawa,
+    "zero_based_skill": fit_zero_based_skill,
+    "one_coin": fit_one_coin,
+    "dawid_skene": fit_dawid_skene,
+    "glad": fit_glad,
+    "mace": fit_mace,
+}
+
+DESCRIPTIONS = {
+    "vote_shares": "shares of the votes, with as many spread votes beside them as foretell votes best",
+    "majority": "the class with most votes; ties share",
+    "softmax_shares": "exp(votes for a class), normalised",
+    "wawa": "vote shares weighted by agreement with the majority",
+    "zero_based_skill": "vote shares weighted by skills learnt in rounds from the weighted majority",
+    "one_coin": "one accuracy per annotator, around what the crowd's are",
+    "dawid_skene": "one confusion matrix per annotator, its rows around the crowd's",
+    "glad": "abilities of annotators and difficulties of items",
+    "mace": "annotators who know, or else answer by habit",
+}
+"""What each model is, in one line."""

@@ -1,0 +1,198 @@
+"""`aggregate`: votes of people, rules, models or LLMs in, one calibrated distribution per item out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from labelwright.crowds.aggregation import Aggregation, annotator_table, item_table
+from labelwright.crowds.choose import best_of, foretold
+from labelwright.crowds.fit import Fit, Method
+from labelwright.crowds.methods import METHODS
+from labelwright.crowds.prepared import Prepared, prepare
+from labelwright.errors import DataError, LabelError, OptionError, check_option, check_whole, nearest, rows
+from labelwright.labels import LabelSpace, Votes, as_columns, need
+
+AUTO = ("vote_shares", "one_coin", "dawid_skene", "glad", "mace")
+"""What method="auto" chooses among, simple ones first."""
+
+QUICK = ("vote_shares", "one_coin", "dawid_skene")
+"""The same above `MANY` votes."""
+
+MANY = 1_000_000
+
+
+def aggregate(
+    votes: Any,
+    annotator: Any = None,
+    label: Any = None,
+    *,
+    method: str = "auto",
+    gold: Any = None,
+    space: LabelSpace | None = None,
+    costs: Mapping[Any, float] | None = None,
+    random_state: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+    **options: Any,
+) -> Aggregation:
+    """Who is right, item by item, and who can be believed.
+
+    Args:
+        votes: `Votes`; a table with the columns item, annotator and label (and weight, time, … if there); or the column of
+            items, with `annotator` and `label` as the other two. A missing label is an abstention.
+        method: a name in `METHODS`, or "auto": the model that best foretells votes it has not seen, the simplest of those
+            that are as good within one standard error.
+        gold: true classes of some items: {item: class}, or a table with the columns item and label. Every method learns
+            from them, and these items get them.
+        space: the classes; default: those that occur, sorted.
+        costs: {annotator: price of a vote}, for the column `information_per_cost`; default: 1 for each.
+        random_state: seed of the held-out votes and of restarts.   progress: called as progress(step, done, total).
+        options: of the method, such as `dependence` (see `crowds.temper`); not with "auto".
+
+    Returns:
+        Aggregation.
+
+    Raises:
+        LabelError, DataError, ColumnError: votes that are none, gold that contradicts the space or names no item.
+        OptionError: an unknown method or option.
+
+    >>> import labelwright as lw
+    >>> found = lw.aggregate(["t1", "t1", "t1", "t2", "t2"], ["ann", "bob", "eve", "ann", "bob"], ["a", "a", "b", "b", "b"])
+    >>> found.labels.hard().values().tolist()
+    ['a', 'b']
+    """
+    check_whole("random_state", random_state, 0)
+    check_option("method", method, ("auto", *METHODS))
+    if method == "auto" and options:
+        raise OptionError(
+            found=f"{', '.join(options)} with method='auto'",
+            expected="options with the method they belong to",
+            fix="name the method, or leave the options out",
+        )
+    read = _votes(votes, annotator, label, space)
+    prepared = prepare(read, _gold(gold, read))
+    if len(prepared) == 0 and gold is None:
+        raise LabelError(
+            found=f"{len(read.item):,} votes, all of them abstentions",
+            expected="at least one answer",
+            fix="check the labels",
+        )
+    scores: dict[str, dict[str, float]] = {}
+    if method == "auto":
+        method, scores = _choose(prepared, random_state, progress)
+    fit = _fit(METHODS[method], prepared, random_state, options)
+    price = _prices(costs, read)
+    return Aggregation(
+        labels=fit.labels,
+        items=item_table(fit, prepared, read.items),
+        annotators=annotator_table(fit, prepared, read.annotators, price),
+        method=method,
+        trace=fit.trace,
+        scores=scores,
+        notes=[*prepared.notes, *fit.notes],
+        settings={
+            "method": method, "chosen": "by held-out votes" if scores else "by the caller", "random_state": random_state,
+            "votes": len(prepared), "repeats": prepared.repeats, "abstentions": prepared.abstentions,
+            "gold": int((prepared.gold >= 0).sum()), **options,
+        },
+        fit=fit,
+        votes=prepared,
+        costs=price,
+    )  # fmt: skip
+
+
+def _votes(votes: Any, annotator: Any, label: Any, space: LabelSpace | None) -> Votes:
+    if isinstance(votes, Votes):
+        return votes
+    if (annotator is None) != (label is None):
+        raise OptionError(
+            found="one of annotator and label alone", expected="three columns", fix="pass items, annotators and labels"
+        )
+    if annotator is None:
+        return Votes.from_table(votes, space)
+    return Votes.from_columns(votes, annotator, label, space)
+
+
+def _choose(
+    votes: Prepared, random_state: int, progress: Callable[[str, int, int], None] | None
+) -> tuple[str, dict[str, dict[str, float]]]:
+    names = AUTO if len(votes) <= MANY else QUICK
+    scores = foretold(
+        {name: METHODS[name] for name in names if name in METHODS}, votes, random_state=random_state, progress=progress
+    )
+    if not scores:
+        votes.notes.append("too few items have two votes to tell models apart: the vote shares are taken")
+        return "vote_shares", {}
+    return best_of(scores, names), scores
+
+
+def _fit(method: Method, votes: Prepared, random_state: int, options: dict[str, Any]) -> Fit:
+    try:
+        return method(votes, random_state=random_state, **options)
+    except TypeError as err:
+        unknown = [name for name in options if f"'{name}'" in str(err)]
+        if not unknown:
+            raise
+        raise OptionError(
+            found=f"option {unknown[0]!r}", expected="an option of this method", fix="see labelwright.crowds.methods"
+        ) from err
+
+
+def _gold(gold: Any, votes: Votes) -> np.ndarray | None:
+    """(N,) class ids, -1 where the truth is not known."""
+    if gold is None:
+        return None
+    if isinstance(gold, Mapping) and not {"item", "label"} <= set(map(str, gold)):
+        item, label = list(gold), list(gold.values())
+    else:
+        columns = as_columns(gold)
+        item, label = list(need(columns, "item")), list(need(columns, "label"))
+    place = {key: i for i, key in enumerate(votes.items.tolist())}
+    text = votes.items.dtype.kind in "US"
+    found = [place.get(str(key) if text else key) for key in item]
+    unknown = [i for i, at in enumerate(found) if at is None]
+    if len(unknown) == len(item) and item:
+        close = nearest(str(item[0]), [str(k) for k in list(place)[:5000]])[:3]
+        raise DataError(
+            found=f"gold for {len(item)} items of which none has a vote (such as {item[0]!r})",
+            expected="items of the votes" + (f", such as {', '.join(map(repr, close))}" if close else ""),
+            fix="use the same keys in both",
+        )
+    classes = {name: i for i, name in enumerate(votes.space.classes)} | {
+        str(name): i for i, name in enumerate(votes.space.classes)
+    }
+    strange = [i for i, name in enumerate(label) if name is not None and name == name and name not in classes]
+    if strange:
+        raise LabelError(
+            found=f"gold label {label[strange[0]]!r} in {rows(np.array(strange))}",
+            expected=f"one of the classes {', '.join(map(repr, votes.space.classes[:8]))}",
+            fix="pass space=LabelSpace([...]) with all classes",
+        )
+    out = np.full(votes.n_items, -1, np.int32)
+    for at, name in zip(found, label):
+        if at is None or name is None or name != name:
+            continue
+        if out[at] >= 0 and out[at] != classes[name]:
+            raise DataError(
+                found=f"two gold labels for item {votes.items[at]!r}", expected="one true class", fix="drop one of them"
+            )
+        out[at] = classes[name]
+    return out
+
+
+def _prices(costs: Mapping[Any, float] | None, votes: Votes) -> np.ndarray:
+    """(A,) price of a vote."""
+    price = np.ones(votes.n_annotators)
+    if costs is None:
+        return price
+    place = {str(key): i for i, key in enumerate(votes.annotators.tolist())}
+    for name, cost in costs.items():
+        if not isinstance(cost, int | float) or not cost > 0:
+            raise OptionError(
+                found=f"a cost of {cost!r} for {name!r}", expected="numbers above 0", fix="leave it out for 1"
+            )
+        if str(name) in place:
+            price[place[str(name)]] = cost
+    return price
