@@ -21,21 +21,7 @@ from labelwright.labels import LabelSpace, SoftLabels, Votes
 from labelwright.store import Repository
 
 
-def crowd(n: int = 200, a: int = 12, k: int = 3, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Five votes per item by people of different skill, the last of whom guesses."""
-    rng = np.random.default_rng(seed)
-    truth, skill = rng.integers(k, size=n), np.linspace(0.95, 0.6, a)
-    skill[-1] = 1 / k
-    rows = []
-    for item in range(n):
-        for who in rng.choice(a, 5, replace=False):
-            right = rng.random() < skill[who]
-            said = truth[item] if right else rng.choice(np.delete(np.arange(k), truth[item]))
-            rows.append((f"t{item}", f"w{who}", "abc"[said]))
-    return pd.DataFrame(rows, columns=["item", "annotator", "label"]), truth
-
-
-def test_labels_items_and_annotators():
+def test_labels_items_and_annotators(crowd):
     votes, truth = crowd()
     found = lw.aggregate(votes)
     order = [int(key[1:]) for key in found.items["item"].to_pylist()]
@@ -54,7 +40,7 @@ def test_labels_items_and_annotators():
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_method_answers_in_every_form_of_input(method):
+def test_every_method_answers_in_every_form_of_input(method, crowd):
     votes, _ = crowd(60)
     one = lw.aggregate(votes, method=method)
     two = lw.aggregate(votes["item"], votes["annotator"], votes["label"], method=method)
@@ -68,7 +54,7 @@ def test_every_method_answers_in_every_form_of_input(method):
     np.testing.assert_allclose(four.labels.dense()[order], one.labels.dense(), atol=1e-4)
 
 
-def test_gold_is_heard_and_kept():
+def test_gold_is_heard_and_kept(crowd):
     votes, truth = crowd(100, seed=3)
     wrong = {f"t{i}": "abc"[(truth[i] + 1) % 3] for i in (0, 1)}
     for method in ("one_coin", "dawid_skene", "auto"):
@@ -85,7 +71,7 @@ def test_repeats_abstentions_and_thin_votes_are_told():
     assert found.method == "vote_shares"
 
 
-def test_held_out_votes_leave_others_on_their_items():
+def test_held_out_votes_leave_others_on_their_items(crowd):
     votes, _ = crowd(50)
     prepared = prepare(Votes.from_table(votes))
     rounds = held_out(prepared, 0)
@@ -104,13 +90,18 @@ def test_held_out_votes_leave_others_on_their_items():
 def test_figures_of_items_and_annotators():
     assert mutual_information(np.eye(4), np.full(4, 0.25)) == pytest.approx(2)
     assert mutual_information(np.full((3, 3), 1 / 3), np.full(3, 1 / 3)) == pytest.approx(0, abs=1e-12)
-    assert more_votes(np.array([0.99, 0.5, 0.5]), np.array([0.01, 0.5, 0.5]), 1.0).tolist() == [0, 3, 3]
-    assert np.isnan(more_votes(np.array([0.5]), np.array([0.5]), 1e-3))[0]
+    assert more_votes(np.array([0.99, 0.5, 0.2]), np.array([1, 1, 1]), 1.0).tolist() == [0, 3, 5]
+    assert np.isnan(more_votes(np.array([0.5]), np.array([1]), 1e-3))[0]
+    # 10 votes of dependence 0.1 count as 5.26; 0.9 more of them are wanted: 6.16 is what 14.5 votes count as
+    assert (
+        more_votes(np.array([0.95 / 0.05 / np.exp(0.9) / (1 + 0.95 / 0.05 / np.exp(0.9))]), np.array([10]), 1.0, 0.1)[0]
+        == 5
+    )
     soft = SoftLabels.from_dense([[0.2, 0.5, 0.3]], LabelSpace(["a", "b", "c"]))
     assert [float(x[0]) for x in top_two(soft)] == pytest.approx([1, 2, 0.5, 0.3])
 
 
-def test_from_a_file_to_a_repository_and_its_page(tmp_path, monkeypatch, capsys):
+def test_from_a_file_to_a_repository_and_its_page(crowd, tmp_path, monkeypatch, capsys):
     votes, _ = crowd(80)
     votes = votes.rename(columns={"item": "task", "annotator": "<b>worker</b>", "label": "answer"})
     votes.loc[0, "task"] = "<script>x()</script>"

@@ -14,7 +14,7 @@ from labelwright.crowds.glad import _Problem, fit_glad
 from labelwright.crowds.mace import HABIT, KNOWS, _Mace, fit_mace
 from labelwright.crowds.one_coin import expected_log, fit_one_coin
 from labelwright.crowds.prepared import prepare
-from labelwright.errors import OptionError
+from labelwright.errors import LabelwrightWarning, OptionError
 from labelwright.labels import LabelSpace, Votes
 
 
@@ -74,7 +74,8 @@ def test_the_posterior_and_the_class_shares_equal_the_double_loop(gold):
 
 def test_a_one_coin_step_equals_the_double_loop():
     votes = votes_of(3)
-    one = fit_one_coin(votes, max_iter=1, dependence=0.0, doubt=0.0)
+    with pytest.warns(LabelwrightWarning, match="Raise max_iter"):
+        one = fit_one_coin(votes, max_iter=1, dependence=0.0, doubt=0.0)
     pairs, prob, _, prior = _coins.begin(votes, "even")
     right, total = np.zeros(6), np.zeros(6)
     for j in range(len(votes)):

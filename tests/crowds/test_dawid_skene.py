@@ -110,7 +110,7 @@ def test_kept_cells_give_what_all_cells_give():
 
 
 def test_the_sparse_form_is_near_the_dense_one(monkeypatch):
-    votes, truth = votes_of(4, n=200, a=10, k=6)
+    votes, _ = votes_of(4, n=200, a=10, k=6)
     dense = fit_dawid_skene(votes)
     monkeypatch.setattr(module, "COMPLETE", 1)
     sparse = fit_dawid_skene(votes)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -103,9 +103,10 @@ def test_errors_of_the_mixture_are_the_inverse_of_the_numeric_hessian():
     hessian = np.array([
         [value(at + p + q) - value(at + p - q) - value(at - p + q) + value(at - p - q) for q in steps] for p in steps
     ]) / (4 * h * h)  # fmt: skip
-    expected = np.diag(np.linalg.inv(-hessian))[: model.size]
+    centre = np.eye(3) - 1 / 3
+    expected = np.diag(centre @ np.linalg.inv(-hessian)[:3, :3] @ centre)
     assert model.variance(state) == pytest.approx(expected, rel=1e-3)
-    assert fit.se == pytest.approx(np.sqrt(expected[:3] - 1.5**2 / 3), rel=1e-3)
+    assert fit.se == pytest.approx(np.sqrt(expected), rel=1e-3)
 
 
 def test_recovers_scores_judges_position_and_ties():
@@ -166,6 +167,7 @@ def from_pairs(pairs):
 
 
 @given(PAIRS, st.permutations(range(4)))
+@settings(max_examples=25)
 def test_swaps_and_permutations(pairs, order):
     a, b, preferred, judge = from_pairs(pairs)
     base = fit_bradley_terry(comparisons(a, b, preferred, judge, 4), prior_sd=1.0, position=True, tol=1e-10)
@@ -187,7 +189,7 @@ def test_swaps_and_permutations(pairs, order):
 
 
 def test_many_objects_without_dense_matrices(monkeypatch):
-    _, c = simulated(n=600, k=12)
+    _, c = simulated(n=1500, k=60)
     dense = fit_bradley_terry(c, prior_sd=1.5)
     monkeypatch.setattr(pairwise, "DENSE", 5)
     sparse = fit_bradley_terry(c, prior_sd=1.5)
@@ -211,8 +213,8 @@ def test_errors():
 
 # ---------------------------------------------------------------------------------------------------------------- verdicts
 def card(a1, a2, conservative):
-    """Label Critic's dual confirmation: a1, a2 in {1, 2, 0.5} name the place of the preferred one; returns 1, 2 or 0.5, where 1 is
-    the object that was first in the first order."""
+    """Label Critic's dual confirmation: a1, a2 in {1, 2, 0.5} name the place of the preferred one; returns 1, 2 or 0.5,
+    where 1 is the object that was first in the first order."""
     if a1 == 0.5 and a2 == 0.5:
         return 0.5
     if 0.5 in (a1, a2):

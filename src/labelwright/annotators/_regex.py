@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from labelwright.errors import OptionError
 
 MANY = 16  # a repetition that may take more turns than this counts as endless
+READINGS = 32  # of one body; further choices are not looked at
 SAMPLE = "".join(map(chr, range(32, 127))) + "\t\n\r\x00\u00e9\u00df\u0416\u4e2d\u00a0\u0665\u2028"
 """Characters that stand for all: two sets of characters overlap if they do here."""
 
@@ -16,13 +18,12 @@ SAMPLE = "".join(map(chr, range(32, 127))) + "\t\n\r\x00\u00e9\u00df\u0416\u4e2d
 def check_pattern(text: str, label: Any, flags: int) -> None:
     """Raise `OptionError` if `text` does not compile, or repeats something ambiguous.
 
-    Backtracking is exponential where an endless repetition can share out the same text among its turns in several ways: its
-    body ends with a repetition that can also go on with the body's beginning, or offers two ways for the same character.
-    Expressions that are ambiguous in subtler ways (back references, lookarounds, alternatives of several characters) pass.
+    Backtracking is exponential where an endless repetition can share out the same text among its turns in several ways: parts
+    of variable length that take the same characters meet with nothing between to tell them apart, or two alternatives take
+    the same character. What is ambiguous in subtler ways passes: back references, lookarounds, alternatives such as ab|a.
     """
     try:
-        parser: Any = __import__("re._parser", fromlist=["parse"])  # the standard library's own reading
-        tree = parser.parse(text, flags)
+        tree = import_module("re._parser").parse(text, flags)  # the standard library's own reading
     except re.error as error:
         raise OptionError(
             found=f"the pattern {text!r} for class {label!r}: {error}",
@@ -59,54 +60,60 @@ def _parts(op: Any, value: Any) -> list[Any]:
     return [value] if kind == "ATOMIC_GROUP" else []
 
 
-def _flat(tree: Any) -> list[Any]:
-    """The sequence with groups opened."""
-    out: list[Any] = []
+def _readings(tree: Any) -> list[list[Any]]:
+    """The sequences that the tree stands for, with groups opened and one way taken of each choice (at most READINGS)."""
+    out: list[list[Any]] = [[]]
     for op, value in tree:
-        out += _flat(value[-1]) if str(op) == "SUBPATTERN" else [(op, value)]
+        ways = value[1] if str(op) == "BRANCH" else [value[-1]] if str(op) == "SUBPATTERN" else None
+        tails = [[(op, value)]] if ways is None else [tail for way in ways for tail in _readings(way)]
+        out = [head + tail for head in out for tail in tails][:READINGS]
     return out
 
 
 def _ambiguous(body: Any, flags: int) -> bool:
-    nodes = _flat(body)
-    turn = nodes + nodes  # what follows the last node is the first of the next turn
-    for i, (op, value) in enumerate(nodes):
-        kind = str(op)
-        if kind in ("MAX_REPEAT", "MIN_REPEAT") and value[0] < value[1]:
-            inside = _chars(value[2], flags)
-            # only from an endless part: (ab?)* has one reading
-            if value[1] > MANY and len(nodes) == 1:
+    """Whether two turns of a repetition can share out the same text in two ways."""
+    ways = _readings(body)
+    if len({str(way) for way in ways}) < len(ways):
+        return True
+    single = [_chars(way, flags) for way in ways if len(way) == 1]
+    if any(one & other for i, one in enumerate(single) for other in single[i + 1 :]):
+        return True
+    return any(_stretches(one, other, flags) for one in ways for other in ways)
+
+
+def _stretches(turn: list[Any], following: list[Any], flags: int) -> bool:
+    """Whether a part of variable length meets another that takes the same characters, with no separator between: a part that
+    must be there and shares no character with the first."""
+    for i, node in enumerate(turn):
+        if not _variable(node):
+            continue
+        inside = _chars([node], flags)
+        for other in turn[i + 1 :] + following:
+            shared = inside & _chars([other], flags)
+            if shared and _variable(other):
                 return True
-            if value[1] > MANY and _meets(inside, turn[i + 1 : i + len(nodes)], turn[i], flags):
-                return True
-        if kind == "BRANCH" and len(nodes) == 1:
-            ways = [_chars(way, flags) for way in value[1] if len(_flat(way)) == 1]
-            if any(a & b for n, a in enumerate(ways) for b in ways[n + 1 :]):
-                return True
+            if not shared and not _may_be_empty(other):
+                break
     return False
 
 
-def _meets(inside: set[str], after: list[Any], again: Any, flags: int) -> bool:
-    """Whether a whole turn could lie within `inside`: every part between the repetition and its next start may be empty or
-    shares a character with it. One part that must be there and shares none is a separator."""
-    return all(_may_be_empty(node) or inside & _chars([node], flags) for node in after)
+def _variable(node: Any) -> bool:
+    return str(node[0]) in ("MAX_REPEAT", "MIN_REPEAT") and node[1][0] < node[1][1]
 
 
 def _may_be_empty(node: Any) -> bool:
     kind, value = str(node[0]), node[1]
     if kind in ("AT", "ASSERT", "ASSERT_NOT"):
         return True
-    if kind == "BRANCH":
-        return any(all(_may_be_empty(n) for n in _flat(way)) for way in value[1])
     if kind.endswith("_REPEAT"):
-        return value[0] == 0 or all(_may_be_empty(n) for n in _flat(value[2]))
+        return value[0] == 0 or any(all(map(_may_be_empty, way)) for way in _readings(value[2]))
     return False
 
 
 def _chars(tree: Any, flags: int) -> set[str]:
     """Characters of SAMPLE that occur in what the tree matches."""
     out: set[str] = set()
-    for op, value in _flat(tree):
+    for op, value in tree:
         kind = str(op)
         if kind in ("LITERAL", "NOT_LITERAL", "IN", "ANY", "CATEGORY"):
             out |= _single(kind, value, flags)

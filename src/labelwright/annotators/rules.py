@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -68,8 +69,12 @@ class _Function(Rule):
         return self.label if said else None
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """By its name, as functions are: only then another process finds what the decorator replaced."""
-        return str(getattr(self, "__qualname__", self.name))
+        """By name where the decorator put the rule in the function's place, else as made of the function."""
+        place: Any = sys.modules.get(self.__module__)
+        path = str(getattr(self, "__qualname__", ""))
+        for part in path.split("."):
+            place = getattr(place, part, None)
+        return path if place is self else (_Function, (self.function, self.name, self.label))
 
 
 def rule(function: Callable[..., Any] | None = None, *, name: str | None = None, label: Any = None) -> Any:
@@ -93,7 +98,7 @@ def rule(function: Callable[..., Any] | None = None, *, name: str | None = None,
         raise OptionError(
             found=f"rule({function!r})", expected="a function of a row", fix="name the class as rule(label=...)"
         )
-    return _Function(function, name or getattr(function, "__name__", type(function).__name__), label)
+    return _Function(function, name or str(getattr(function, "__name__", type(function).__name__)), label)
 
 
 class _Finder(Rule):
@@ -196,7 +201,9 @@ def pattern(
 
 
 class _Model(Rule):
-    def __init__(self, name: str, columns: Sequence[str], single: bool, model: Any, threshold: float | None, classes: Any):
+    def __init__(
+        self, name: str, columns: Sequence[str], single: bool, model: Any, threshold: float | None, classes: Any
+    ):
         super().__init__(name, columns, [_plain(c) for c in classes])
         self.model, self.single, self.threshold = model, single, threshold
 
@@ -259,7 +266,9 @@ def model(
             fix="pass classes=[...] in the order of predict_proba",
         )
     read = [column] if column is not None else list(columns or ())
-    return _Model(name or type(fitted).__name__, read, column is not None, fitted, threshold, () if order is None else order)
+    return _Model(
+        name or type(fitted).__name__, read, column is not None, fitted, threshold, () if order is None else order
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -5,8 +5,8 @@ over items (each statistic is a smooth function of sums over items); the interva
 with Student's t. In simulations with 20 to 200 items it covered more nearly as often as it should than the percentiles of a
 bootstrap (`benchmarks/crowd_agreement.py`). Without a single disagreement the standard error is 0 and says nothing; the lower
 end then supposes the largest share of disagreeing items that leaves such a sample clean with the probability of the tail, each
-as far apart as two different answers are on average.
-
+as far apart as two different answers are on average. Weakest are quadratic kappas of two annotators with few items in common:
+90 % intervals from 15 to 30 items held the truth in 79 % of the simulations.
 """
 
 from __future__ import annotations

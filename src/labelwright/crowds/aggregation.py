@@ -28,7 +28,7 @@ class Aggregation:
     labels: distributions of the true class, calibrated, in the order in which the items first occur.
     items: one row per item: item, label (likeliest class), probability, second (the class it is confused with) and its
         probability, votes, entropy in nats, difficulty (null where the method has none), more_votes (how many more votes of
-        usual quality it takes to be 95 % sure; null beyond 99), gold.
+        usual quality it takes to be 95 % sure; null beyond 99, or where more votes of this kind do not help), gold.
     annotators: one row per annotator: annotator, votes, skill (probability that a vote is right), low and high (90 %), agreement
         (share of votes that are the label in the end), information (bits that a vote tells about the class), cost,
         information_per_cost, spammer (tells next to nothing, and enough votes say so).
@@ -159,6 +159,7 @@ def item_table(fit: Fit, votes: Prepared, keys: np.ndarray) -> pa.Table:
     first, second, p_first, p_second = top_two(fit.labels)
     names = fit.labels.space
     count = np.diff(votes.start)
+    needed = more_votes(p_first, count, _usual_evidence(fit, votes), float(fit.details.get("dependence", 0.0)))
     columns = {
         "item": keys,
         "label": names.decode(first).tolist(),
@@ -168,9 +169,7 @@ def item_table(fit: Fit, votes: Prepared, keys: np.ndarray) -> pa.Table:
         "votes": count,
         "entropy": blockwise_entropy(fit.labels),
         "difficulty": pa.nulls(len(keys), pa.float64()) if fit.difficulty is None else fit.difficulty,
-        "more_votes": pa.array(more_votes(p_first, p_second, _usual_evidence(fit, votes)), from_pandas=True).cast(
-            "int64"
-        ),
+        "more_votes": pa.array(needed, from_pandas=True).cast("int64"),
         "gold": pa.array(names.decode(votes.gold.astype(np.int64)).tolist()),
     }
     return pa.table(columns)
@@ -213,13 +212,24 @@ def entropy_bits(p: np.ndarray) -> float:
     return float(-(p[p > 0] * np.log2(p[p > 0])).sum())
 
 
-def more_votes(first: np.ndarray, second: np.ndarray, evidence: float, sure: float = SURE) -> np.ndarray:
-    """(N,) float: how many more votes it takes, each adding `evidence` nats to the log-odds on average; NaN beyond 99."""
-    with np.errstate(divide="ignore"):
-        now = np.log(np.maximum(first, 1e-12)) - np.log(np.maximum(1 - first, 1e-12))
-    missing = np.maximum(np.log(sure / (1 - sure)) - now, 0)
-    needed = np.ceil(missing / max(evidence, 1e-9))
-    return np.where(needed <= 99, needed, np.nan)
+def more_votes(
+    probability: np.ndarray, count: np.ndarray, evidence: float, dependence: float = 0.0, sure: float = SURE
+) -> np.ndarray:
+    """(N,) float: how many more votes of usual quality an item needs; NaN beyond 99, or where no number is enough.
+
+    n votes count as n / (1 + (n - 1) dependence) independent ones, each of which adds `evidence` nats to the log-odds.
+
+    >>> more_votes(np.array([0.99, 0.5]), np.array([3, 3]), 1.0), more_votes(np.array([0.5]), np.array([3]), 1.0, 0.4)
+    (array([0., 3.]), array([nan]))
+    """
+    p = np.clip(probability, 1e-12, 1 - 1e-12)
+    missing = np.maximum(np.log(sure / (1 - sure)) - np.log(p / (1 - p)), 0)
+    now = count / (1 + np.maximum(count - 1, 0) * dependence)
+    wanted = now + missing / max(evidence, 1e-9)
+    room = 1 - wanted * dependence  # votes that depend on each other are never worth more than 1 / dependence
+    needed = np.where(room > 0, np.ceil(wanted * (1 - dependence) / np.where(room > 0, room, 1) - count - 1e-9), np.nan)
+    needed = np.where(missing > 0, needed, 0)
+    return np.where(needed <= 99, np.maximum(needed, 0), np.nan)
 
 
 def _usual_evidence(fit: Fit, votes: Prepared) -> float:

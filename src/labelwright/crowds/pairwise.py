@@ -96,9 +96,8 @@ def fit_bradley_terry(
     for _ in range(1 if prior_sd is not None else 20):
         state, trace = _climb(model, state, max_iter, tol * len(comparisons))
         variance = model.variance(state)
-        spread = (
-            float(((state.x**2 + variance)[: model.k].sum() + 2.0) / (model.k + 2)) ** 0.5
-        )  # two pseudo-scores of 1
+        total = float((state.x[: model.k] ** 2 + variance).sum())  # K - 1 free scores, and two pseudo-scores of 1
+        spread = ((total + 2) / (model.k + 1)) ** 0.5
         if prior_sd is not None or abs(spread / state.sd - 1) < 0.02:
             break
         state = _State(state.x, state.reliability, spread)
@@ -109,9 +108,7 @@ def fit_bradley_terry(
     if model.size + model.n_judges > DENSE:
         notes.append("standard errors are estimated from random probes")
     score, first, tie = model.unpack(state.x)
-    se = np.sqrt(
-        np.maximum(variance[: model.k] - state.sd**2 / model.k, 0)
-    )  # the common level is no part of the scores
+    se = np.sqrt(variance)
     return PairwiseFit(score, se, state.reliability, first, tie, state.sd, comparisons.space, trace, notes)
 
 
@@ -236,19 +233,18 @@ class _Model:
         return state, before
 
     def variance(self, state: _State) -> np.ndarray:
-        """(P,) posterior variances: inverse of the observed information, the reliabilities among the unknowns (Louis 1982)."""
+        """(K,) posterior variances of the scores around their mean, the reliabilities among the unknowns: from the inverse of the
+        observed information (Louis 1982)."""
         _, plus, sides = self.mixture(state)
-        _, hessian = self._curvature(state, plus, sides)
-        if not self.judges:
-            return _inverse_diagonal(hessian)
-        from scipy.sparse import block_array, diags_array
+        _, told = self._curvature(state, plus, sides)
+        if self.judges:
+            from scipy.sparse import block_array, diags_array
 
-        eta = state.reliability
-        worth = (self.heard + RELIABLE + UNRELIABLE) * eta * (1 - eta)
-        spread = plus * (1 - plus)
-        apart = self._scores(sides)
-        told = block_array([[hessian, None], [None, diags_array(worth)]]) - apart.T @ diags_array(spread) @ apart
-        return _inverse_diagonal(told.tocsr())[: self.size]
+            eta = state.reliability
+            worth = diags_array((self.heard + RELIABLE + UNRELIABLE) * eta * (1 - eta))
+            apart, spread = self._scores(sides), diags_array(plus * (1 - plus))
+            told = (block_array([[told, None], [None, worth]]) - apart.T @ spread @ apart).tocsr()
+        return np.maximum(_centred_variance(told, self.k), 0)
 
     def _design(self, sign: float) -> Any:
         """(C, P) sparse: how each log-odds depends on the unknowns, for one sign."""
@@ -302,12 +298,16 @@ def _solve(matrix: Any, right: np.ndarray) -> np.ndarray:
     return cg(matrix, right, rtol=1e-8, M=diags_array(1 / matrix.diagonal()))[0]
 
 
-def _inverse_diagonal(matrix: Any, probes: int = 100) -> np.ndarray:
-    """Diagonal of the inverse; of large matrices an estimate from random signs (Bekas, Kokiopoulou and Saad 2007)."""
+def _centred_variance(matrix: Any, k: int, probes: int = 100) -> np.ndarray:
+    """(k,) diagonal of the inverse's first block, taken around its mean; of large matrices an estimate from random signs (Bekas,
+    Kokiopoulou and Saad 2007)."""
     if matrix.shape[0] <= DENSE:
-        return np.diag(np.linalg.inv(matrix.toarray()))
-    rng, total = np.random.default_rng(0), np.zeros(matrix.shape[0])
+        block = np.linalg.inv(matrix.toarray())[:k, :k]
+        return np.diag(block - block.mean(0) - block.mean(1)[:, None] + block.mean())
+    rng, total = np.random.default_rng(0), np.zeros(k)
     for _ in range(probes):
-        sign = rng.choice([-1.0, 1.0], matrix.shape[0])
-        total += sign * _solve(matrix, sign)
+        sign = np.zeros(matrix.shape[0])
+        sign[:k] = rng.choice([-1.0, 1.0], k)
+        told = _solve(matrix, np.append(sign[:k] - sign[:k].mean(), sign[k:]))[:k]
+        total += sign[:k] * (told - told.mean())
     return total / probes

@@ -80,7 +80,7 @@ def fit_scores(
             single scores are gross errors. Where scores pile up at one end of their scale (many 0 of 100) keep None: a spread
             believes the pile too much, and a score far from it is often no error.
         degrees: of freedom of the spread, > 0; None chooses.
-        max_iter, tol: stop after so many steps, or when the bound gains less than `tol` per score.
+        max_iter, tol: stop after so many steps, or when the bound gains less than `tol` per score (of 100 at least).
 
     Raises:
         DataError: no scores, columns of different lengths, a score that is no finite number.   OptionError: an unknown spread,
@@ -106,7 +106,7 @@ def fit_scores(
     grid = DEGREES[-1:] if spread is None else DEGREES if degrees is None else (float(degrees),)
     group = np.arange(len(y)) if spread == "score" else i
     model = _Model(i, j, (y - middle) / unit, group, len(items), len(names), grid)
-    state, trace = _climb(model, max_iter, tol * len(y))
+    state, trace = _climb(model, max_iter, tol * max(len(y), 100))
     table = _annotators(model, state, names, middle, unit)
     freedom = state.degrees + np.bincount(i) if spread == "item" else np.full(len(items), DEGREES[-1])
     sd = unit * np.sqrt(model.variance(state))
@@ -234,7 +234,8 @@ class _Model:
 
         w, m, a, k = self.weight(s), s.m[self.i], s.ab[self.j, 0], self.n_annotators
         entries = (np.concatenate([w * a * m, w * a]), (np.tile(self.i, 2), np.concatenate([self.j, self.j + k])))
-        common = -np.stack([np.ones(self.n), 2 * (s.m - s.mu)], axis=1) / s.tau2  # mean, log of the spread
+        far = s.m - s.mu
+        common = -np.stack([np.ones(self.n), far], axis=1) / s.tau2  # mean of the values, log of their spread
         cross = hstack([csr_array(entries, shape=(self.n, 2 * k)), csr_array(common)]).tocsr()
         values = 1 / s.tau2 + np.bincount(self.i, w * a**2, minlength=self.n)
         rest = np.zeros((2 * k + 2, 2 * k + 2))
@@ -242,7 +243,7 @@ class _Model:
         rest[at, at] = np.bincount(self.j, w * m**2, minlength=k) + self.nearness(s)
         rest[at + k, at + k] = np.bincount(self.j, w, minlength=k) + 1 / s.b2
         rest[at, at + k] = rest[at + k, at] = np.bincount(self.j, w * m, minlength=k)
-        rest[-2, -2], rest[-1, -1] = self.n / s.tau2, 2 * self.n
+        rest[-2, -2], rest[-1, -1] = self.n / s.tau2, max((far**2).sum() / s.tau2, 1e-8)
         unknown = np.linalg.inv(rest - (cross.T @ diags_array(1 / values) @ cross).toarray())
         out, step = np.empty(self.n), max((1 << 22) // len(unknown), 1)
         for start in range(0, self.n, step):
