@@ -26,6 +26,9 @@ SUBJECTS = {
     "store": "store_speed",
     "kills": "store_kills",
     "soft": "soft_label_files",
+    "crowd": "crowd_models",
+    "agreement": "crowd_agreement",
+    "rules": "label_model",
     "page": "page",
 }
 

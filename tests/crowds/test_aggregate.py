@@ -27,7 +27,8 @@ def test_labels_items_and_annotators(crowd):
     order = [int(key[1:]) for key in found.items["item"].to_pylist()]
     right = np.array(found.items["label"].to_pylist()) == np.array(list("abc"))[truth[order]]
     assert right.mean() > 0.85 and len(found.labels) == 200 and found.method in METHODS
-    assert abs(np.mean(found.items["probability"]) - right.mean()) < 0.1  # it knows how good it is
+    # votes of real crowds depend on each other, so it is careful: on independent ones, such as these, it claims too little
+    assert right.mean() - 0.15 < np.mean(found.items["probability"]) < right.mean() + 0.02
     table = found.annotators.to_pandas().set_index("annotator")
     assert (
         table["information"].idxmin() == "w11" and bool(table.loc["w11", "spammer"]) and not table.loc["w0", "spammer"]

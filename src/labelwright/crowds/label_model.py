@@ -20,9 +20,7 @@ INFERRED = 0.1
 """What a vote teaches whose truth is inferred, beside one whose truth is known. ACCURACY, STRENGTH and INFERRED were chosen on
 the train parts of weak_youtube and weak_trec: full weight lets EM talk itself into one class where most items have one vote."""
 CERTAIN = 1 - 1e-9  # reached with one class only, where every vote is right
-COPIED = (0.5, 0.25, 0.1)
-"""The least share of copied votes of a pair that counts, round by round. The clearest copies go first: while they count twice,
-the posteriors are off, and rules that merely are good seem to copy."""
+ROUNDS = 2  # of fitting, then weighing
 
 
 def fit_label_model(
@@ -69,8 +67,8 @@ def fit_label_model(
     state = _one_coin(votes, cells, weight, shares, learn, max_iter, tol)
     if dependencies == "learn" and len(votes):
         shared = overlaps(votes, cells)
-        for least in COPIED:
-            pairs = copying(votes, cells, shared, state, least)
+        for _ in range(ROUNDS):
+            pairs = copying(votes, cells, shared, state)
             counts = cells.weight * voices(cells, pairs)
             if not np.array_equal(counts, weight):
                 weight = counts

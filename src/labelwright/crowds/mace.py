@@ -92,8 +92,14 @@ class _Mace:
         return self.count(prob[self.pairs.own])
 
     def at_random(self, rng: np.random.Generator) -> _Annotators:
-        """Each annotator knows any share of its answers."""
-        return self.count(rng.uniform(0, 1, self.votes.n_annotators)[self.votes.annotator])
+        """Each annotator knows any share of its answers. The draws go by what the annotators did, not by their numbers."""
+        prob, _, _ = share_posterior(self.votes, self.pairs)
+        votes = self.votes
+        agreed = np.bincount(votes.annotator, votes.weight * prob[self.pairs.own], votes.n_annotators)
+        order = np.lexsort((agreed.round(6), self.total))
+        share = np.empty(votes.n_annotators)
+        share[order] = rng.uniform(0, 1, votes.n_annotators)
+        return self.count(share[votes.annotator])
 
     def count(self, known: np.ndarray) -> _Annotators:
         """From (V,) the probability that a vote was known."""

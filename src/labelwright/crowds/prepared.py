@@ -85,4 +85,4 @@ def _say(prepared: Prepared, n_classes: int) -> None:
     elif len(votes) and votes.max() <= 1:
         prepared.notes.append("no item has two votes: nothing tells how good the annotators are, unless gold does")
     if (votes == 0).any():
-        prepared.notes.append(f"{int((votes == 0).sum()):,} items have no vote; their label is the prior")
+        prepared.notes.append(f"{int((votes == 0).sum()):,} items have no vote")

@@ -1,7 +1,7 @@
 """Votes on an item are not independent given its class: n of them count as n / (1 + (n - 1) * dependence).
 
 The dependence is the one with which votes are best foretold by the other votes on their item, but at least `USUAL`; and
-one part in ten of each label is the vote shares (`DOUBT`). The votes alone fit the first. They cannot show errors that all
+one part in four of each label is the vote shares (`DOUBT`). The votes alone fit the first. They cannot show errors that all
 annotators share, so the two constants come from crowds whose truth is known.
 """
 
@@ -23,7 +23,7 @@ USUAL = 0.25
 """Least dependence of a label. Chosen on five crowds with known truth (product, dog, rte, trec, ducks) by the log loss of
 their labels: what votes foretell of votes asks for 0.02 to 0.2 there, what they foretell of the truth for 0.25 to 0.8."""
 
-DOUBT = 0.1
+DOUBT = 0.25
 """How far a label trusts the vote shares more than any model: chosen on the same five crowds."""
 
 SCORED = 25_000

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import labelwright as lw
-from labelwright.crowds.next_votes import expected_gain, marginal_worth, next_votes
+from labelwright.crowds.asking import expected_gain, marginal_worth, next_votes
 from labelwright.errors import OptionError
 
 
