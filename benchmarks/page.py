@@ -105,6 +105,22 @@ def boxes(found: dict[str, Any]) -> str:
     return "\n".join(out) + "\n"
 
 
+def crowds(found: dict[str, Any]) -> str:
+    """Accuracy and log loss per set; those of the last columns are crowd-kit's."""
+    names = {
+        "vote_shares": "vote shares", "one_coin": "one coin", "dawid_skene": "Dawid-Skene", "glad": "GLAD", "mace": "MACE",
+        "crowd-kit MajorityVote": "crowd-kit vote shares", "crowd-kit DawidSkene": "crowd-kit Dawid-Skene",
+    }  # fmt: skip
+    first = next(iter(found["real"].values()))
+    shown = {key: name for key, name in names.items() if key in first}
+    out = ["| set | " + " | ".join(shown.values()) + " |", "| --- |" + " ---: |" * len(shown)]
+    for case in [*found["development"], *found["unseen"]]:
+        row = found["real"][case]
+        cells = [f"{row[key]['accuracy']:.3f}, {row[key]['nll']:.2f}" for key in shown]
+        out.append(f"| {case} | " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
 def main() -> None:
     """Fill the page's marked places."""
     errors = json.loads((HERE / "results" / "error_model.json").read_text())
@@ -115,6 +131,7 @@ def main() -> None:
         "SOURCES": sources(errors),
         "COUNTS": counts(drawn),
         "MASKS": masks(json.loads((HERE / "results" / "masks.json").read_text())),
+        "CROWDS": crowds(json.loads((HERE / "results" / "crowd_models.json").read_text())),
         "BOXES": boxes(json.loads((HERE / "results" / "boxes.json").read_text())),
     }
     for mark, table in tables.items():
