@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import labelwright as lw
 from labelwright.auditing import _stacking
 from labelwright.auditing._ranking import largest
-from labelwright.auditing.streamed.passes import FirstPass, PerRow
+from labelwright.auditing.streamed.passes import FirstPass, Model, PerRow, SecondPass, ThirdPass
 from labelwright.errors import DataError, LabelError, LabelwrightError, OptionError, ProbabilityError
 from labelwright.labels import LabelSpace, SoftLabels
 from labelwright.stream import open_rows, run
@@ -172,6 +172,23 @@ def test_parts_survive_their_state():
     back = PerRow.from_state(rows.state())
     np.testing.assert_array_equal(back.result()["a"], np.arange(7.0))
     np.testing.assert_array_equal(rows.result()["a"], np.arange(7.0))
+
+
+def test_every_pass_survives_its_state_twice():
+    labels, p = planted(60, 4)
+    model = Model(labels, np.full(4, 0.25), _stacking.Pool(np.ones(1), np.zeros(4), np.eye(4) * 0.7 + 0.075, []), None)
+    for statistic in (
+        FirstPass(4, np.array([3, 50])),
+        SecondPass(np.full(4, 0.5), model, sampled=True),
+        ThirdPass(model, 0.3, np.eye(4) * 0.7 + 0.075, None, 2),
+    ):
+        for part in (slice(0, 40), slice(40, 60)):
+            statistic.update((part, labels[part], p[part]))
+        once = statistic.state()
+        twice = type(statistic).from_state(type(statistic).from_state(once).state()).state()
+        assert once.keys() == twice.keys()
+        for name, values in once.items():
+            np.testing.assert_array_equal(values, twice[name])
 
 
 def test_files_and_report_of_a_streamed_audit(tmp_path: Path):

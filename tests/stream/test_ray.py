@@ -95,7 +95,7 @@ def test_an_audit_on_ray_equals_the_audit_in_memory_although_a_worker_dies(clust
     folder = write_shards(tmp_path / "s", p, "npy", cuts=(100, 250))
     flag = tmp_path / "killed"
     given = [None if label < 0 else int(label) for label in labels]
-    far = lw.audit(given, deadly(open_rows(folder), flag), engine="ray", workers=2)
+    far = lw.audit(given, deadly(open_rows(folder), flag), engine="ray", workers=2, checkpoint=tmp_path / "kept")
     near, memory = lw.audit(given, folder, engine="threads"), lw.audit(given, p)
     assert int(flag.read_text()) != os.getpid()
     assert far.error_prob.tobytes() == near.error_prob.tobytes()  # bit by bit, wherever it ran

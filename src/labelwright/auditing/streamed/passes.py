@@ -146,6 +146,7 @@ class SecondPass:
         self.joint = ConfidentJoint(thresholds)
         self.readings = ReadingSums(model.pool, model.shares, sampled=sampled)
         self.model = model
+        self._options = {"sampled": np.array(sampled), "fit": model.digest}
 
     def update(self, chunk: Chunk) -> None:
         rows, labels, p = chunk
@@ -162,9 +163,8 @@ class SecondPass:
         return self.joint.result(), *self.readings.result()
 
     def state(self) -> State:
-        r = self.readings
-        mine = {"sums": r.sums, "disagreements": np.array(r.disagreements), "sampled": np.array(r.sampled)}
-        return _joined(joint=self.joint) | mine | {"fit": self.model.digest}
+        sums = {"sums": self.readings.sums, "disagreements": np.array(self.readings.disagreements)}
+        return _joined(joint=self.joint) | sums | self._options
 
     @classmethod
     def from_state(cls, state: State) -> SecondPass:
@@ -172,6 +172,7 @@ class SecondPass:
         self.joint = ConfidentJoint.from_state(_part(state, "joint"))
         self.readings = ReadingSums.__new__(ReadingSums)
         self.readings.sums, self.readings.disagreements = state["sums"], int(state["disagreements"])
+        self._options = {name: state[name] for name in ("sampled", "fit")}
         return self
 
 
@@ -193,6 +194,7 @@ class ThirdPass:
         self.model, self.ambiguity, self.by_given, self.cost, self.top = model, ambiguity, by_given, cost, top
         self.counts = np.zeros_like(self.by_given)
         self.rows = PerRow()
+        self._options = {"ambiguity": np.array(ambiguity), "top": np.array(top), "fit": model.digest}
 
     def update(self, chunk: Chunk) -> None:
         rows, labels, p = chunk
@@ -220,13 +222,13 @@ class ThirdPass:
         return Judged(columns["error_prob"], columns["classes"], columns["prob"], columns.get("severity"), self.counts)
 
     def state(self) -> State:
-        options = {"ambiguity": np.array(self.ambiguity), "top": np.array(self.top), "fit": self.model.digest}
-        return _joined(rows=self.rows) | {"counts": self.counts} | options
+        return _joined(rows=self.rows) | {"counts": self.counts} | self._options
 
     @classmethod
     def from_state(cls, state: State) -> ThirdPass:
         self = cls.__new__(cls)
         self.counts, self.rows = state["counts"], PerRow.from_state(_part(state, "rows"))
+        self._options = {name: state[name] for name in ("ambiguity", "top", "fit")}
         return self
 
 
