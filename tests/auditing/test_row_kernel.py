@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from labelwright import compiled
 from labelwright.auditing import _row_kernel
 from labelwright.auditing.fast import confident_core
 from labelwright.errors import MissingExtra
@@ -30,7 +31,7 @@ def numba_is(monkeypatch):
             return module
 
         _row_kernel.compiled.cache_clear()
-        monkeypatch.setattr(_row_kernel, "import_module", load)
+        monkeypatch.setattr(compiled, "import_module", load)
 
     yield put
     _row_kernel.compiled.cache_clear()

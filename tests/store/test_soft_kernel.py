@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labelwright import compiled
 from labelwright.errors import DataError, MissingExtra, OptionError
 from labelwright.labels.soft import SoftLabels
 from labelwright.labels.space import LabelSpace
@@ -166,7 +167,7 @@ def numba_is(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             return module
 
         _soft_kernel.compiled.cache_clear()
-        monkeypatch.setattr(_soft_kernel, "import_module", load)
+        monkeypatch.setattr(compiled, "import_module", load)
 
     yield put
     _soft_kernel.compiled.cache_clear()

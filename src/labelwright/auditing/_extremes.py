@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from labelwright.auditing._row_kernel import choose, read_only
+from labelwright.auditing._row_kernel import choose
 from labelwright.auditing.thresholds import row_blocks
+from labelwright.compiled import read_only
 from labelwright.errors import LabelError, ProbabilityError, check_whole
 from labelwright.stream.statistic import chunks
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from labelwright.compiled import compile_loop, read_only
 from labelwright.errors import MissingExtra, check_option
 
 ENGINES = ("auto", "numpy", "numba")
@@ -51,10 +51,6 @@ def scan(bits: Any, labels: Any, limit: Any, own: Any, other: Any, top: Any) -> 
 @cache
 def compiled(kind: str) -> Scan | None:
     """`scan` compiled for bits of this dtype, or None without Numba. Takes about a second where no compiled code was kept."""
-    try:
-        njit = import_module("numba").njit
-    except ImportError:
-        return None
     one = np.zeros((1, 2), kind)
     example = (
         read_only(one),
@@ -64,21 +60,7 @@ def compiled(kind: str) -> Scan | None:
         one[0].copy(),
         np.zeros(1, np.int32),
     )
-    try:
-        kept: Scan = njit(nogil=True, cache=True)(scan)
-        kept(*example)
-        return kept
-    except Exception:  # no folder in which compiled code may be kept, or what lies there is damaged
-        unkept: Scan = njit(nogil=True)(scan)
-        unkept(*example)
-        return unkept
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written: Numba compiles a second time for arrays that can."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return compile_loop(scan, example)
 
 
 def choose(engine: str, pred_probs: np.ndarray) -> Scan | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from labelwright.compiled import compile_loop, read_only
 from labelwright.errors import MissingExtra
 from labelwright.store._soft_spread import THIN
 
@@ -96,10 +96,6 @@ def fill_all(codes: Any, rows: Any, one: Any, out: Any, left: Any) -> None:
 @cache
 def compiled(loop: Loop, kind: str) -> Loop | None:
     """`loop` compiled for tables or codes of this dtype, None without Numba. Kept where there is a folder for it."""
-    try:
-        njit = import_module("numba").njit
-    except ImportError:
-        return None
     one = np.zeros((1, 2), np.float32), np.zeros(1, bool)
     rows = read_only(np.zeros(1, np.int64))
     if loop is fill_top:
@@ -107,21 +103,7 @@ def compiled(loop: Loop, kind: str) -> Loop | None:
         example: tuple[Any, ...] = (read_only(np.zeros((1, 3), np.uint8)), rows, 1, 1, *table, *one)
     else:
         example = (read_only(np.zeros((1, 2), kind)), rows, np.dtype(kind).type(1), *one)
-    try:
-        kept: Loop = njit(nogil=True, cache=True, error_model="numpy")(loop)
-        kept(*example)
-        return kept
-    except Exception:  # no folder in which compiled code may be kept, or what lies there is damaged
-        unkept: Loop = njit(nogil=True, error_model="numpy")(loop)
-        unkept(*example)
-        return unkept
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written: Numba compiles a second time for arrays that can."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return compile_loop(loop, example, error_model="numpy")
 
 
 def choose(engine: str, loop: Loop, kind: str, entries: int) -> Loop | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from labelwright.compiled import read_only
 from labelwright.store._soft_codec import TAIL_CODEC, Roots, codec, id_type, unit
 from labelwright.store._soft_head import Frame, damaged
-from labelwright.store._soft_kernel import MOST, Loop, choose, fill_all, fill_top, read_only
+from labelwright.store._soft_kernel import MOST, Loop, choose, fill_all, fill_top
 from labelwright.store._soft_spread import Tail, spread
 
 Top = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
