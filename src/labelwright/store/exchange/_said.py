@@ -215,7 +215,7 @@ def fitting(said: list[Said], why_not: Callable[[Said], str], format: str, lossy
             raise LabelError(
                 found=f"labels that {format} has no place for: {told}",
                 expected="labels that go over whole",
-                fix="choose another format (parquet holds everything), or pass lossy=True to leave these out",
+                fix="choose another format (parquet holds everything), or pass lossy=True (--lossy) to leave these out",
             )
         warnings.warn(f"left out, since {format} has no place for them: {told}", LabelwrightWarning, stacklevel=4)
     return kept
