@@ -13,6 +13,7 @@ from labelwright.auditing._row_kernel import choose
 from labelwright.auditing.thresholds import row_blocks
 from labelwright.compiled import read_only
 from labelwright.errors import LabelError, ProbabilityError, check_whole
+from labelwright.labels import as_matrix
 from labelwright.stream.statistic import chunks
 
 Chunk = tuple[slice, np.ndarray, np.ndarray]
@@ -196,7 +197,9 @@ def row_extremes(
     >>> found.own, found.other, found.top
     (array([0.9, 0.4, nan]), array([0.1, 0.6, nan]), array([ 0,  0, -1], dtype=int8))
     """
-    labels, pred_probs = np.asarray(labels), np.asarray(pred_probs)  # without the subclass of memory maps
+    labels, pred_probs = np.asarray(labels), as_matrix(pred_probs)
+    if isinstance(pred_probs, np.ndarray):
+        pred_probs = np.asarray(pred_probs)  # without the subclass of memory maps
     if pred_probs.ndim != 2 or len(pred_probs) != len(labels):
         raise ProbabilityError(
             found=f"pred_probs of shape {pred_probs.shape} for {len(labels)} labels",

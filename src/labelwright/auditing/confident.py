@@ -9,19 +9,20 @@ import numpy as np
 from labelwright.auditing._extremes import RowExtremes
 from labelwright.auditing.thresholds import ClassThresholds, class_thresholds, row_blocks
 from labelwright.errors import check_option
+from labelwright.labels import PredProbs, as_matrix
 
 _SLACK = 1e-6  # a probability this little under its threshold still counts as confident
 PRIORS = ("cnt", "marginal", "marginal_ps", "eqn")
 
 
-def confident_guess(pred_probs: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def confident_guess(pred_probs: PredProbs, thresholds: np.ndarray) -> np.ndarray:
     """The class each item is confidently a member of, -1 where there is none.
 
     A class counts when its probability reaches its threshold less 1e-6. One such class is the guess; where there are
     several, the guess is the arg max over *all* classes, as in the authors' code.
 
     Args:
-        pred_probs: (N, K) float16/32/64; up-cast block by block.
+        pred_probs: (N, K) float16/32/64, up-cast block by block, or top-k rows.
         thresholds: (K,) from `class_thresholds`.
 
     Returns:
@@ -30,9 +31,10 @@ def confident_guess(pred_probs: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     >>> confident_guess(np.array([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]]), np.array([0.7, 0.6]))
     array([ 0, -1,  1])
     """
-    guess = np.empty(len(pred_probs), np.int64)
-    for block in row_blocks(*pred_probs.shape):
-        p = pred_probs[block]
+    matrix = as_matrix(pred_probs)
+    guess = np.empty(len(matrix), np.int64)
+    for block in row_blocks(*matrix.shape):
+        p = matrix[block]
         p = p.astype(np.float32) if p.dtype == np.float16 else p
         top = p.argmax(1)
         best = p[np.arange(len(p)), top]
@@ -179,13 +181,13 @@ class ConfidentJoint:
 
 
 def confident_joint(
-    labels: np.ndarray, pred_probs: np.ndarray, *, thresholds: np.ndarray | None = None, calibrated: bool = True
+    labels: np.ndarray, pred_probs: PredProbs, *, thresholds: np.ndarray | None = None, calibrated: bool = True
 ) -> np.ndarray:
     """Counts of items by given label and confidently guessed label. Two passes, one if `thresholds` are given.
 
     Args:
         labels: (N,) int, 0..K-1, -1 = missing (skipped).
-        pred_probs: (N, K) float16/32/64, rows sum to 1, out of sample (in-sample ones make the answer diagonal).
+        pred_probs: (N, K) float16/32/64 or top-k rows, which sum to 1, out of sample (in-sample ones make the answer diagonal).
         thresholds: (K,) from `class_thresholds`, computed when absent.
         calibrated: scale row k to the number of items given label k, so that the whole sums to N; else the raw counts.
 
@@ -202,7 +204,7 @@ def confident_joint(
     if thresholds is None:
         thresholds = class_thresholds(labels, pred_probs)
     statistic = ConfidentJoint(thresholds, calibrated=calibrated)
-    statistic.update((labels, pred_probs))
+    statistic.update((labels, as_matrix(pred_probs)))
     return statistic.result()
 
 

@@ -37,7 +37,7 @@ from labelwright.auditing._stacking import (
     vote_evidence,
 )
 from labelwright.errors import DataError, LabelError, ProbabilityError
-from labelwright.labels import check_class_ids, check_pred_probs
+from labelwright.labels import PredProbs, as_matrix, check_class_ids, check_pred_probs
 
 SHARPNESS = 1.5  # `_readings` takes this power as q sqrt(q)
 AMBIGUITY = 0.4  # belief in reading 2 when the mistakes of reading 1 do not follow the resemblance of the classes
@@ -67,7 +67,7 @@ class ErrorModel(NamedTuple):
 
 def error_model(
     labels: np.ndarray,
-    pred_probs: np.ndarray | None = None,
+    pred_probs: PredProbs | None = None,
     *,
     neighbours: tuple[np.ndarray, np.ndarray] | None = None,
     n_classes: int | None = None,
@@ -77,7 +77,7 @@ def error_model(
 
     Args:
         labels: (N,) given class ids, -1 = missing.
-        pred_probs: (N, K) out-of-sample class probabilities, any float type; zeros are floored at 1e-30.
+        pred_probs: (N, K) out-of-sample class probabilities, any float type, or top-k rows; zeros are floored at 1e-30.
         neighbours: (index (N, k), similarity (N, k)) of each item's nearest *other* items; cosine, <= 0 abstains.
         n_classes: K; default the width of pred_probs, else the largest label + 1.
         random_state: seed of the sample that the weights are fitted on where N x K is above 8.4 million.
@@ -89,14 +89,15 @@ def error_model(
     >>> int(fit.error_prob.argmax()), bool(fit.error_prob[0] > 0.5 > fit.error_prob[1])
     (0, True)
     """
-    labels, n_classes = _check(labels, pred_probs, neighbours, n_classes)
+    p = None if pred_probs is None else as_matrix(pred_probs)
+    labels, n_classes = _check(labels, p, neighbours, n_classes)
     shares = np.bincount(labels[labels >= 0], minlength=n_classes) + 1.0
     shares /= shares.sum()
 
     mistaken = 0.0 if neighbours is None else MISTAKEN  # alone, a model keeps the order of its surest opinions
 
     def evidence(part: np.ndarray) -> list[np.ndarray]:
-        out = [] if pred_probs is None else [model_evidence(pred_probs, part, mistaken)]
+        out = [] if p is None else [model_evidence(p, part, mistaken)]
         return out if neighbours is None else [*out, vote_evidence(labels, neighbours, shares, part)]
 
     rows = rows_to_fit(labels, n_classes, random_state)
@@ -121,7 +122,7 @@ def _check(
             fix="pass out-of-fold pred_probs, neighbours=(index, similarity), or both",
         )
     if n_classes is None:
-        n_classes = int(np.max(labels, initial=-1)) + 1 if pred_probs is None else np.shape(pred_probs)[-1]
+        n_classes = int(np.max(labels, initial=-1)) + 1 if pred_probs is None else pred_probs.shape[-1]
     ids = check_class_ids(labels, n_classes)
     if not (ids >= 0).any():
         raise LabelError(

@@ -14,6 +14,7 @@ from labelwright.auditing.filters import FILTERS, PRUNE, flag_rows, prune_counts
 from labelwright.auditing.scores import SCORES, normalized_margin, row_entropy, self_confidence, weigh_entropy
 from labelwright.auditing.thresholds import row_blocks
 from labelwright.errors import OptionError, ProbabilityError, check_option, check_whole
+from labelwright.labels import PredProbs, as_matrix
 from labelwright.stream.topk import Lowest
 
 _ENTROPY_BLOCK = 2**15  # entries: with its two scratch arrays it stays in the cache of one core
@@ -46,7 +47,7 @@ class Core(NamedTuple):
 
 def confident_core(
     labels: np.ndarray,
-    pred_probs: np.ndarray,
+    pred_probs: PredProbs,
     *,
     thresholds: np.ndarray | None = None,
     scores: Sequence[str] = ("self_confidence", "normalized_margin"),
@@ -65,7 +66,8 @@ def confident_core(
 
     Args:
         labels: (N,) int, 0..K-1, -1 = missing (skipped).
-        pred_probs: (N, K) float16/32/64, K > 1, rows sum to 1, out of sample; may be a memory map.
+        pred_probs: (N, K) float16/32/64, K > 1, rows sum to 1, out of sample; may be a memory map. Or top-k rows
+            (`SoftLabels`), written out chunk by chunk.
         thresholds: (K,) to use instead of the class means, for example those of a larger set.
         scores: which of `SCORES` to return; the first one ranks. "confidence_weighted_entropy" takes a logarithm of every
             entry, about three times the work of all else.
@@ -94,21 +96,21 @@ def confident_core(
     >>> core.is_issue, core.worst
     (array([False, False,  True, False, False]), array([2, 1]))
     """
-    labels, pred_probs = np.asarray(labels), np.asarray(pred_probs)
+    labels, p = np.asarray(labels), as_matrix(pred_probs)
     _check_options(scores, filter_by, top)
-    _check_shape(pred_probs, thresholds)
+    _check_shape(p, thresholds)
     if thresholds is not None:
         thresholds = np.asarray(thresholds, np.float64)
     entropy = [EntropyScores(len(labels))] if "confidence_weighted_entropy" in scores else []
-    extremes = row_extremes(labels, pred_probs, also=entropy, engine=engine, threads=threads, progress=progress)
-    found = guesses(labels, pred_probs, extremes, thresholds)
+    extremes = row_extremes(labels, p, also=entropy, engine=engine, threads=threads, progress=progress)
+    found = guesses(labels, p, extremes, thresholds)
     joint, counts = found.joint.result(), found.joint.label_counts
     if filter_by in PRUNE:
         allowed = counts > 1
-        is_issue = prune_rows(labels, pred_probs, extremes, filter_by, prune_counts(joint), allowed)
+        is_issue = prune_rows(labels, p, extremes, filter_by, prune_counts(joint), allowed)
         warn_of_skipped(np.flatnonzero(~allowed & (counts > 0)), 1, stacklevel=3)
     else:
-        is_issue = flag_rows(labels, pred_probs, extremes, filter_by, found)
+        is_issue = flag_rows(labels, p, extremes, filter_by, found)
     made = {}
     if "normalized_margin" in scores:  # the scores take the place of the extremes; this one needs them both
         made["normalized_margin"] = normalized_margin(extremes, spend=True)

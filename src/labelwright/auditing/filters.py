@@ -13,6 +13,7 @@ from labelwright.auditing.confident import Guesses, calibrate, guesses
 from labelwright.auditing.scores import normalized_margin, self_confidence
 from labelwright.auditing.thresholds import row_blocks
 from labelwright.errors import LabelwrightWarning, OptionError, check_option
+from labelwright.labels import PredProbs, as_matrix
 
 PRUNE = ("prune_by_class", "prune_by_noise_rate", "both")
 FILTERS = (
@@ -53,7 +54,7 @@ def prune_counts(joint: np.ndarray, *, frac_noise: float = 1.0, min_examples_per
 
 def find_issues(
     labels: np.ndarray,
-    pred_probs: np.ndarray,
+    pred_probs: PredProbs,
     *,
     filter_by: str = "prune_by_noise_rate",
     joint: np.ndarray | None = None,
@@ -64,7 +65,7 @@ def find_issues(
 
     Args:
         labels: (N,) int, 0..K-1, -1 = missing (never flagged).
-        pred_probs: (N, K) float16/32/64, rows sum to 1, out of sample; one pass, then single rows and entries.
+        pred_probs: (N, K) float16/32/64 or top-k rows, which sum to 1, out of sample; one pass, then single rows and entries.
         filter_by:
             "prune_by_noise_rate": for each pair of classes, as many items as the joint counts, largest margin
             P[other] - P[given] first. "prune_by_class": for each given class, as many as are off its diagonal, lowest
@@ -95,12 +96,12 @@ def find_issues(
     """
     check_option("filter_by", filter_by, FILTERS)
     _check_pruning(filter_by, joint, frac_noise, min_examples_per_class)
-    labels, pred_probs = np.asarray(labels), np.asarray(pred_probs)
+    labels, p = np.asarray(labels), as_matrix(pred_probs)
     if filter_by in PRUNE:
-        flags, skipped = prune(labels, pred_probs, filter_by, joint, frac_noise, min_examples_per_class)
+        flags, skipped = prune(labels, p, filter_by, joint, frac_noise, min_examples_per_class)
         warn_of_skipped(skipped, min_examples_per_class, stacklevel=3)
         return flags
-    return flag_rows(labels, pred_probs, row_extremes(labels, pred_probs), filter_by)
+    return flag_rows(labels, p, row_extremes(labels, p), filter_by)
 
 
 def warn_of_skipped(skipped: np.ndarray, min_examples_per_class: int, *, stacklevel: int) -> None:

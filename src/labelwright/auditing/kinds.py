@@ -26,6 +26,7 @@ import numpy as np
 
 from labelwright.auditing.thresholds import row_blocks
 from labelwright.errors import DataError, LabelError, ProbabilityError
+from labelwright.labels import PredProbs, as_matrix
 
 KINDS = ("ok", "error", "ambiguous", "novel")
 HOPS = 3
@@ -46,7 +47,7 @@ class Kinds(NamedTuple):
 def tell_apart(
     labels: np.ndarray,
     label_dist: np.ndarray,
-    pred_probs: np.ndarray | None,
+    pred_probs: PredProbs | None,
     neighbours: tuple[np.ndarray, np.ndarray] | None,
     is_issue: np.ndarray,
 ) -> Kinds:
@@ -64,7 +65,7 @@ def tell_apart(
     Args:
         labels: (N,) int, -1 = missing: such an item has scores, but its kind is "ok".
         label_dist: (N, K) float, P(true class | everything, the given label included), as `error_model` returns it.
-        pred_probs: (N, K) float out-of-sample probabilities, or None.
+        pred_probs: (N, K) float out-of-sample probabilities, or top-k rows, or None.
         neighbours: (index (N, k) int, similarity (N, k) float) of each item's nearest *other* items, or None.
         is_issue: (N,) bool, the flagged items.
 
@@ -81,12 +82,13 @@ def tell_apart(
     >>> tell_apart(np.array([0, 0, 0, 0, 0, 1]), p, p, None, np.array([0, 0, 0, 1, 0, 1], bool)).kind
     array(['ok', 'ok', 'ok', 'error', 'ok', 'ambiguous'], dtype='<U9')
     """
-    _check(labels, label_dist, pred_probs, neighbours, is_issue)
+    p = None if pred_probs is None else as_matrix(pred_probs)
+    _check(labels, label_dist, p, neighbours, is_issue)
     if len(labels) == 0:
         return Kinds(np.zeros(0), np.zeros(0), np.zeros(0, "<U9"))
-    first, second = (None, None) if pred_probs is None else top_two(pred_probs)
+    first, second = (None, None) if p is None else top_two(p)
     best, n_classes = label_dist.argmax(1), label_dist.shape[1]
-    balance = None if neighbours is None else _balance(label_dist, pred_probs, neighbours)
+    balance = None if neighbours is None else _balance(label_dist, p, neighbours)
     found = tell_apart_by(
         labels, best, label_dist.max(1), first, second, n_classes, neighbours, is_issue, balance=balance
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from labelwright.errors import ProbabilityError
+from labelwright.labels import PredProbs
 from labelwright.labels.check import check_class_ids, check_pred_probs
 from labelwright.labels.space import LabelSpace
 
@@ -71,17 +72,17 @@ def class_names(space: LabelSpace) -> pa.Array:
     return pa.array([str(c) for c in space.classes])
 
 
-def mass_joint(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+def mass_joint(labels: np.ndarray, pred_probs: PredProbs) -> np.ndarray:
     """(K, K) float64, [given, c]: the probability mass that items with each given label put on each class.
 
     Softer than the confident joint: sees overlap where the model is never confident. Use calibrated pred_probs.
 
     Args:
-        labels: (N,) class ids, -1 = missing (left out).   pred_probs: (N, K) out of sample.
+        labels: (N,) class ids, -1 = missing (left out).   pred_probs: (N, K) or top-k rows, out of sample.
     """
-    pred_probs = check_pred_probs(pred_probs)
-    k = pred_probs.shape[1]
-    labels = check_class_ids(labels, k, n_items=len(pred_probs))
+    p = check_pred_probs(pred_probs)
+    k = p.shape[1]
+    labels = check_class_ids(labels, k, n_items=len(p))
     out = np.zeros((k, k))
     step = max(1, (1 << 20) // k)
     for s in range(0, len(labels), step):
@@ -90,5 +91,5 @@ def mass_joint(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
         order = order[np.searchsorted(given[order], 0) :]
         if len(order):
             present, start = np.unique(given[order], return_index=True)
-            out[present] += np.add.reduceat(pred_probs[s : s + step][order], start, axis=0, dtype=np.float64)
+            out[present] += np.add.reduceat(p[s : s + step][order], start, axis=0, dtype=np.float64)
     return out

@@ -9,6 +9,7 @@ import numpy as np
 from labelwright.auditing._extremes import RowExtremes, row_extremes
 from labelwright.auditing.thresholds import class_thresholds, refuse_nan, row_blocks
 from labelwright.errors import LabelError, OptionError, check_option
+from labelwright.labels import PredProbs, as_matrix
 
 _TINY = float(np.finfo(np.float64).tiny)
 _TEMPERATURES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 200.0)
@@ -55,13 +56,13 @@ SCORES = tuple(_SCORES)
 
 
 def label_quality(
-    labels: np.ndarray, pred_probs: np.ndarray, *, score: str = "self_confidence", adjust: bool = False
+    labels: np.ndarray, pred_probs: PredProbs, *, score: str = "self_confidence", adjust: bool = False
 ) -> np.ndarray:
     """Score every given label; one pass, two with `adjust`.
 
     Args:
         labels: (N,) int, 0..K-1, -1 = missing.
-        pred_probs: (N, K) float16/32/64, rows sum to 1, out of sample; up-cast block by block.
+        pred_probs: (N, K) float16/32/64, up-cast block by block, or top-k rows; rows sum to 1, out of sample.
         score: "self_confidence": P[given]. "normalized_margin": (P[given] - largest other + 1) / 2.
             "confidence_weighted_entropy": log(1 + z) / z with z = normalised entropy / P[given].
         adjust: first move each class by its threshold, P - t + max(t), and renormalise: for models whose confidence
@@ -86,19 +87,20 @@ def label_quality(
             expected="it with 'self_confidence' or 'normalized_margin'",
             fix="drop adjust, or choose one of these scores",
         )
+    matrix = as_matrix(pred_probs)
     shift = None
     if adjust:
-        thresholds = class_thresholds(labels, pred_probs)
+        thresholds = class_thresholds(labels, matrix)
         shift = thresholds.max() - thresholds
     if shift is None and score == "self_confidence":
-        return _clipped_own(labels, pred_probs)
-    if shift is None and score == "normalized_margin" and pred_probs.shape[1] > 1:
-        return normalized_margin(row_extremes(labels, pred_probs))
+        return _clipped_own(labels, matrix)
+    if shift is None and score == "normalized_margin" and matrix.shape[1] > 1:
+        return normalized_margin(row_extremes(labels, matrix))
     quality = np.full(len(labels), np.nan)
-    for block in row_blocks(*pred_probs.shape):
+    for block in row_blocks(*matrix.shape):
         seen = np.flatnonzero(labels[block] >= 0)
         given = labels[block][seen]
-        p = pred_probs[block][seen].astype(np.float64)
+        p = matrix[block][seen].astype(np.float64)
         if shift is not None:
             p += shift
             p /= p.sum(1, keepdims=True)
@@ -135,7 +137,7 @@ def normalized_margin(extremes: RowExtremes, *, spend: bool = False) -> np.ndarr
 
 def ensemble_quality(
     labels: np.ndarray,
-    pred_probs: Sequence[np.ndarray],
+    pred_probs: Sequence[PredProbs],
     *,
     weights: str | np.ndarray = "accuracy",
     score: str = "self_confidence",
@@ -145,7 +147,7 @@ def ensemble_quality(
 
     Args:
         labels: (N,) int, 0..K-1, -1 = missing.
-        pred_probs: M arrays (N, K), out of sample.
+        pred_probs: M of them, (N, K) arrays or top-k rows, out of sample.
         weights: "accuracy": agreement with the given labels. "log_loss": exp(-T * log loss), T from 1e-4 to 200 chosen
             for the lowest log loss of the weighted mean prediction. Or (M,) non-negative numbers, scaled to sum 1.
         score, adjust: as in `label_quality`.
@@ -175,12 +177,13 @@ def ensemble_quality(
 
 
 def ensemble_weights(
-    labels: np.ndarray, pred_probs: Sequence[np.ndarray], weights: str | np.ndarray = "accuracy"
+    labels: np.ndarray, pred_probs: Sequence[PredProbs], weights: str | np.ndarray = "accuracy"
 ) -> np.ndarray:
     """(M,) weights that sum to 1, see `ensemble_quality`."""
+    models = [as_matrix(p) for p in pred_probs]
     if isinstance(weights, str):
         check_option("weights", weights, ("accuracy", "log_loss"))
-        raw = _accuracy(labels, pred_probs) if weights == "accuracy" else _log_loss_weights(labels, pred_probs)
+        raw = _accuracy(labels, models) if weights == "accuracy" else _log_loss_weights(labels, models)
     else:
         raw = np.asarray(weights, np.float64)
         if raw.shape != (len(pred_probs),) or not np.isfinite(raw).all() or (raw < 0).any() or raw.sum() == 0:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from labelwright.errors import ProbabilityError
+from labelwright.labels import PredProbs, as_matrix
 from labelwright.stream.statistic import chunks
 
 ABSENT = 2.0  # threshold of a class that nobody was given: above every probability, so never confident
@@ -82,12 +83,12 @@ def refuse_nan(values: np.ndarray) -> None:
         )
 
 
-def class_thresholds(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
+def class_thresholds(labels: np.ndarray, pred_probs: PredProbs) -> np.ndarray:
     """Mean predicted probability of each class over the items that were given it. One pass over N values.
 
     Args:
         labels: (N,) int, 0..K-1, -1 = missing (skipped).
-        pred_probs: (N, K) float16/32/64, out of sample; only the entry of the given label is read.
+        pred_probs: (N, K) float16/32/64 or top-k rows, out of sample; only the entry of the given label is read.
 
     Returns:
         (K,) float64, at least 2e-6; 2 for a class that no item was given.
@@ -100,6 +101,7 @@ def class_thresholds(labels: np.ndarray, pred_probs: np.ndarray) -> np.ndarray:
     >>> class_thresholds(np.array([0, 0, 1]), np.array([[0.9, 0.1, 0], [0.5, 0.5, 0], [0.2, 0.8, 0]]))
     array([0.7, 0.8, 2. ])
     """
-    statistic = ClassThresholds(pred_probs.shape[1])
-    statistic.update((labels, pred_probs))
+    p = as_matrix(pred_probs)
+    statistic = ClassThresholds(p.shape[1])
+    statistic.update((labels, p))
     return statistic.result()

@@ -8,6 +8,7 @@ import numpy as np
 
 from labelwright.errors import LabelError, check_option
 from labelwright.features.folds import fold_ids
+from labelwright.labels import PredProbs, as_matrix
 from labelwright.labels.check import check_class_ids, check_pred_probs
 
 METHODS = ("temperature", "vector")
@@ -30,7 +31,7 @@ class Scaling(NamedTuple):
 
 
 def calibrate(
-    pred_probs: np.ndarray,
+    pred_probs: PredProbs,
     labels: np.ndarray,
     *,
     method: str = "temperature",
@@ -44,7 +45,7 @@ def calibrate(
     thousands of items that is far below the noise, and only nested cross-validation would remove it.)
 
     Args:
-        pred_probs: (N, K) out-of-sample probabilities.
+        pred_probs: (N, K) out-of-sample probabilities, or top-k rows.
         labels: (N,) class ids, -1 = missing: scaled like the rest, not fitted on.
         method: "temperature" (one number; keeps the order of classes) or "vector" (and a bias per class).
         folds: (N,) fold of each item, -1 = in none; None deals `n_folds` stratified folds with seed `random_state`.
@@ -59,33 +60,34 @@ def calibrate(
     observation).
     """
     check_option("method", method, METHODS)
-    pred_probs = check_pred_probs(pred_probs)
-    labels = check_class_ids(labels, pred_probs.shape[1], n_items=len(pred_probs))
+    p = check_pred_probs(pred_probs)
+    labels = check_class_ids(labels, p.shape[1], n_items=len(p))
     if folds is None:
         folds = fold_ids(labels, n_folds=n_folds, random_state=random_state)
     elif np.shape(folds) != labels.shape:
         raise LabelError(
             found=f"`folds` of shape {np.shape(folds)}", expected=f"{labels.shape}", fix="pass one fold id per item"
         )
-    out = np.empty(pred_probs.shape, np.float32)
+    out = np.empty(p.shape, np.float32)
     for f in np.unique(folds):
-        scaling = fit_scaling(pred_probs, np.where(folds == f, -1, labels) if f >= 0 else labels, method=method)
+        scaling = fit_scaling(p, np.where(folds == f, -1, labels) if f >= 0 else labels, method=method)
         held = np.flatnonzero(folds == f)
-        step = max(1, 2**20 // pred_probs.shape[1])
+        step = max(1, 2**20 // p.shape[1])
         for s in range(0, len(held), step):
-            out[held[s : s + step]] = scaling(pred_probs[held[s : s + step]])
+            out[held[s : s + step]] = scaling(p[held[s : s + step]])
     return out
 
 
-def fit_scaling(pred_probs: np.ndarray, labels: np.ndarray, *, method: str = "temperature") -> Scaling:
+def fit_scaling(pred_probs: PredProbs, labels: np.ndarray, *, method: str = "temperature") -> Scaling:
     """The `Scaling` of least penalised log-loss on the labelled items (on FIT_ROWS of them at most)."""
     from scipy.optimize import minimize
 
     check_option("method", method, METHODS)
+    matrix = as_matrix(pred_probs)
     known = np.flatnonzero(labels >= 0)
     known = known[:: -(-len(known) // FIT_ROWS)] if len(known) else known
-    n, k = len(known), pred_probs.shape[1]
-    logp, y, here = _log(pred_probs[known]), labels[known], np.arange(n)
+    n, k = len(known), matrix.shape[1]
+    logp, y, here = _log(matrix[known]), labels[known], np.arange(n)
     free = method == "vector"
 
     def loss(v: np.ndarray) -> tuple[float, np.ndarray]:
@@ -105,7 +107,7 @@ def fit_scaling(pred_probs: np.ndarray, labels: np.ndarray, *, method: str = "te
     return Scaling(float(np.exp(-v[0])), v[1:] if free else np.zeros(k))
 
 
-def expected_calibration_error(pred_probs: np.ndarray, labels: np.ndarray, *, n_bins: int = 15) -> float:
+def expected_calibration_error(pred_probs: PredProbs, labels: np.ndarray, *, n_bins: int = 15) -> float:
     """Mean gap between top probability and accuracy over `n_bins` equal bins, weighted by items; 0 is calibrated.
 
     Source: Guo et al. 2017, eq. 3.
@@ -113,16 +115,20 @@ def expected_calibration_error(pred_probs: np.ndarray, labels: np.ndarray, *, n_
     >>> expected_calibration_error(np.array([[0.75, 0.25]] * 4), np.array([0, 0, 0, 1]))
     0.0
     """
-    pred_probs = check_pred_probs(pred_probs)
-    labels = check_class_ids(labels, pred_probs.shape[1], n_items=len(pred_probs))
-    known = labels >= 0
-    if not known.any():
+    p = check_pred_probs(pred_probs)
+    labels = check_class_ids(labels, p.shape[1], n_items=len(p))
+    known = np.flatnonzero(labels >= 0)
+    if len(known) == 0:
         raise LabelError(found="no labelled item", expected="labels to compare with", fix="pass at least one label")
-    guess = pred_probs.argmax(axis=1)
-    top = pred_probs[np.arange(len(guess)), guess][known].astype(np.float64)
-    bins = np.minimum((top * n_bins).astype(np.int64), n_bins - 1)
-    gap = np.bincount(bins, weights=top - (guess == labels)[known], minlength=n_bins)
-    return float(np.abs(gap).sum() / known.sum())
+    gap = np.zeros(n_bins)
+    step = max(1, 2**20 // p.shape[1])
+    for s in range(0, len(known), step):
+        part = known[s : s + step]
+        rows = p[part]
+        top = rows.max(axis=1).astype(np.float64)
+        bins = np.minimum((top * n_bins).astype(np.int64), n_bins - 1)
+        gap += np.bincount(bins, weights=top - (rows.argmax(axis=1) == labels[part]), minlength=n_bins)
+    return float(np.abs(gap).sum() / len(known))
 
 
 def _log(pred_probs: np.ndarray) -> np.ndarray:

@@ -16,13 +16,21 @@ def tolerance(dtype: np.dtype[Any]) -> float:
     return 2e-3 if dtype == np.float16 else 1e-4
 
 
+def as_matrix(pred_probs: Any) -> Any:
+    """Probabilities as something that reads like an array (N, K), not copied: top-k rows (`SoftLabels`) are written out only
+    where they are read (`DenseRows`)."""
+    if hasattr(pred_probs, "dense_rows"):
+        return pred_probs.dense_rows()
+    return pred_probs.to_numpy() if hasattr(pred_probs, "to_numpy") else np.asanyarray(pred_probs)
+
+
 def check_pred_probs(pred_probs: Any, *, n_items: int | None = None, n_classes: int | None = None) -> np.ndarray:
     """`pred_probs` as a float array (N, K) whose rows are distributions; never copied, never up-cast.
 
     Raises:
         ProbabilityError: wrong shape, NaN or infinite values, logits, rows that do not sum to 1.
     """
-    p = pred_probs.to_numpy() if hasattr(pred_probs, "to_numpy") else np.asanyarray(pred_probs)
+    p = as_matrix(pred_probs)
     if p.ndim != 2 or p.dtype.kind not in "fiu" or p.shape[1] == 0:
         raise ProbabilityError(
             found=f"pred_probs of shape {p.shape} and dtype {p.dtype}",

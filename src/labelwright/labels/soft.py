@@ -10,6 +10,7 @@ import numpy as np
 from labelwright.errors import LabelError
 from labelwright.labels._evidence import Evidence, aligned
 from labelwright.labels.check import check_distributions
+from labelwright.labels.dense_rows import DenseRows
 from labelwright.labels.hard import HardLabels
 from labelwright.labels.space import LabelSpace
 
@@ -140,6 +141,10 @@ class SoftLabels(Evidence):
         out[~self.known] = 1.0
         return (out / out.sum(1, keepdims=True)).astype(np.float32)
 
+    def dense_rows(self) -> DenseRows:
+        """The same matrix, written out only where it is read."""
+        return DenseRows(self)
+
     def hard(self) -> HardLabels:
         """The likeliest class per item, missing where nothing is known."""
         return HardLabels(np.where(self.known, self.index[:, 0], -1).astype(np.int64), self.space)
@@ -178,6 +183,10 @@ class SoftLabels(Evidence):
 
     def _like(self, p: np.ndarray, known: np.ndarray) -> SoftLabels:
         return SoftLabels.from_dense(p, self.space, known=known)
+
+
+PredProbs = np.ndarray | DenseRows | SoftLabels
+"""Out-of-sample class probabilities of N items: a float array (N, K), or top-k rows."""
 
 
 def average(labels: list[SoftLabels], weights: Any = None) -> SoftLabels:
