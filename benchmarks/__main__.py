@@ -1,7 +1,7 @@
 """Run a benchmark by its subject; everything behind the subject goes to its script.
 
 python -m benchmarks                      # lists the subjects
-python -m benchmarks audit --peer-python PYTHON_WITH_CLEANLAB
+python -m benchmarks audit --peer cleanlab    # in an environment of its own, made on first use; or --peer-python PYTHON
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SUBJECTS = {
     "kills": "store_kills",
     "soft": "soft_label_files",
     "crowd": "crowd_models",
+    "classifier": "crowd_with_classifier",
     "agreement": "crowd_agreement",
     "rules": "label_model",
     "page": "page",
@@ -45,8 +46,10 @@ def main() -> None:
         print(f"{asked}python -m benchmarks SUBJECT [options of its script; --help tells them]\n" + "\n".join(lines))
         sys.exit(2 if asked else 0)
     script = here / f"{SUBJECTS[sys.argv[1]]}.py"
-    sys.argv[:2] = [str(script)]
     sys.path.insert(0, str(here))
+    from peers import with_peer
+
+    sys.argv = [str(script), *with_peer(sys.argv[2:])]
     runpy.run_path(str(script), run_name="__main__")
 
 

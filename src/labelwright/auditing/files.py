@@ -15,26 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import labelwright
+from labelwright.auditing._file_source import probabilities, read_source
 from labelwright.auditing._inputs import Inputs, read_inputs
 from labelwright.auditing._record import record_audit
 from labelwright.auditing._sources import predict
 from labelwright.auditing.content import (
-    MATRIX,
-    column_names,
     default_repository,
     holds_paths,
     item_content,
     item_vectors_of,
-    matrix_file,
-    stacked,
 )
 from labelwright.auditing.result import Audit
-from labelwright.auditing.streamed import LARGE, as_rows, in_memory
+from labelwright.auditing.streamed import as_rows, in_memory
 from labelwright.auditing.streamed.source import match
 from labelwright.auditing.verb import audit
-from labelwright.errors import ColumnError, LabelwrightWarning
+from labelwright.errors import LabelwrightWarning
 from labelwright.labels import HardLabels, LabelSpace
-from labelwright.stream import Rows, open_rows
+from labelwright.stream import Rows
 from labelwright.stream.rows import digest
 
 if TYPE_CHECKING:
@@ -89,8 +86,9 @@ def audit_file(
         label, id, text, image, group: column names; guessed when None.
         features, pred_probs: a column, the prefix of several columns, or a .npy/.npz file with one row per item. pred_probs
             may also be a path or URL of what `stream.open_rows` opens: Parquet, Arrow, Lance, top-k rows, folders of
-            shards. Above 67 million entries they are read in passes, what is finished is kept in the repository's cache
-            until the end, and the items' content counts only where `features` or `encoder` ask for it.
+            shards. Above 67 million entries, also in columns of Parquet or Arrow data, they are read in passes, what is
+            finished is kept in the repository's cache until the end, and the items' content counts only where `features` or
+            `encoder` ask for it.
         multi: a cell of the label column holds several classes.
         encoder: what turns texts or images into vectors, a name, a path or an `Encoder`; its vectors are kept in the repository.
         train: False leaves the out-of-fold predictions out, so that the neighbours alone speak.
@@ -107,45 +105,36 @@ def audit_file(
     from labelwright.store import (
         Repository,
         fingerprint,
-        guess_columns,
         item_keys,
         label_lists,
-        read_items,
         read_reviews,
     )
 
-    table = read_items(data, split=split)
-    matrix = matrix_file(features)
-    rows = _probability_rows(pred_probs, table, wanted=engine is not None or workers is not None)
-    in_passes = rows is not None and (engine is not None or workers is not None or len(rows) * rows.width > LARGE)
-    columns = guess_columns(
-        table, label=label, id=id, text=text, image=image, group=group, multi=multi,
-        features=None if matrix is not None else column_names(table, features),
-        pred_probs=None if rows is not None else column_names(table, pred_probs),
+    source = read_source(
+        data, label=label, id=id, text=text, image=image, features=features, pred_probs=pred_probs, multi=multi, group=group,
+        split=split, wanted=engine is not None or workers is not None,
     )  # fmt: skip
-    if columns.label is None:
-        raise ColumnError(
-            found=f"no column that is clearly the label among {', '.join(table.column_names)}",
-            expected="to know which column holds the labels",
-            fix="name it with --label COLUMN",
-        )
+    table, columns, rows = source.table, source.columns, source.rows
+    assert columns.label is not None  # read_source says so
     if explain:
         explain(columns)
     root = Path(data) if Path(data).is_dir() else Path(data).parent
     files = {columns.image: root} if columns.image and holds_paths(table, columns.image) else None
-    plain = in_passes and columns.id is None and not columns.content  # nothing but labels: their places are their keys
+    plain = (
+        source.in_passes and columns.id is None and not columns.content
+    )  # nothing but labels: their places are their keys
     keys: Any = None
     if not plain:
         keys = item_keys(table, columns.id, columns.content or (columns.label, *columns.pred_probs), files=files)
     labels: Any = label_lists(table, columns) if columns.multi else table[columns.label]
-    p = _probabilities(table, columns.pred_probs) if rows is None else rows if in_passes else in_memory(rows)
+    p = probabilities(table, columns.pred_probs) if rows is None else rows if source.in_passes else in_memory(rows)
     space = None if hierarchy is None else _hierarchy(hierarchy, labels)
     with warnings.catch_warnings():  # the audit below says it again
         warnings.simplefilter("ignore", LabelwrightWarning)
-        if rows is not None and in_passes and not columns.multi:
+        if rows is not None and source.in_passes and not columns.multi:
             inputs = Inputs(_keys(keys, table.num_rows), match(labels, as_rows(rows, labels) or rows, space)[0], None)
         else:
-            inputs = read_inputs(labels, None if in_passes else p, space=space, items=keys, multi=columns.multi)
+            inputs = read_inputs(labels, None if source.in_passes else p, space=space, items=keys, multi=columns.multi)
     answers = None if reviews is None else read_reviews(reviews)
     repo = Repository.open_or_create(
         out or default_repository(data),
@@ -154,8 +143,8 @@ def audit_file(
         space=json.loads(inputs.space.to_json()),
     )
     vectors = None
-    if not in_passes or features is not None or encoder is not None:
-        vectors = item_vectors_of(table, columns, matrix, root, seed, progress, encoder, repo.path / "cache")
+    if not source.in_passes or features is not None or encoder is not None:
+        vectors = item_vectors_of(table, columns, source.matrix, root, seed, progress, encoder, repo.path / "cache")
     made: dict[str, Any] = {}
     groups = None if columns.group is None else np.asarray(table[columns.group].to_pylist())
     if p is None and vectors is not None and train:
@@ -163,7 +152,7 @@ def audit_file(
         n_folds, name = options.pop("n_folds", 5), _name(options.pop("estimator", None))
         made = {"n_folds": n_folds, "pred_probs": f"out of fold, {n_folds} folds, {name}"}
     kept = None
-    if rows is not None and in_passes:
+    if rows is not None and source.in_passes:
         kept = repo.path / "cache" / f"passes-{_unlike(rows, inputs, vectors, seed)}"
         options |= {"engine": engine or "threads", "workers": workers, "checkpoint": kept}
     rank_by = options.pop("rank_by", "cost" if hierarchy is not None else "error")
@@ -185,19 +174,6 @@ def audit_file(
     return FileAudit(result, repo, folder, columns, content)
 
 
-def _probability_rows(value: str | None, table: pa.Table, *, wanted: bool) -> Rows | None:
-    """The rows of a file, a folder or a URL with probabilities; None for columns of the table."""
-    if value is None or value in table.column_names:
-        return None
-    if value.endswith(MATRIX):
-        matrix = matrix_file(value)
-        assert matrix is not None
-        if value.endswith(".npy") and matrix.ndim == 2 and (wanted or matrix.size > LARGE):
-            return open_rows(value)  # by its name and time, which tell it again when a run goes on
-        return open_rows(np.asarray(matrix))
-    return open_rows(value) if "://" in value or Path(value).exists() else None
-
-
 def _keys(keys: Any, n: int) -> np.ndarray:
     return np.arange(n) if keys is None else np.asarray(keys)
 
@@ -212,13 +188,6 @@ def _unlike(rows: Rows, inputs: Inputs, vectors: ItemVectors | None, seed: int) 
 
 def _name(estimator: Any) -> str:
     return "logistic regression" if estimator is None else repr(estimator)
-
-
-def _probabilities(table: pa.Table, names: tuple[str, ...]) -> Any:
-    """One column of lists as a matrix; several columns as a table, so that their names are matched to the classes."""
-    if not names or (len(names) == 1 and "list" in str(table[names[0]].type)):
-        return stacked(table, names)
-    return table.select(list(names))
 
 
 def _hierarchy(path: str | os.PathLike[str], labels: Any) -> LabelSpace:

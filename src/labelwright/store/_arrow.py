@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +17,26 @@ if TYPE_CHECKING:
 _SHARD = re.compile(r"(.+?)[-_]\d+(?:-of-\d+)?$")  # train-00000-of-00004 -> train
 
 
-def read_arrow_file(path: Path) -> pa.Table:
-    """One Parquet or Arrow file (IPC file or stream, told apart by its first bytes); class numbers become names."""
+def read_arrow_file(path: Path, *, leave_out: Collection[str] = ()) -> pa.Table:
+    """One Parquet or Arrow file (IPC file or stream, told apart by its first bytes); class numbers become names.
+
+    leave_out: columns that are not read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     kind, _ = file_kind(path)
     with parsing(path, "Parquet" if kind == "parquet" else "Arrow"):
         if kind == "parquet":
-            table = pq.ParquetFile(path).read()
+            file = pq.ParquetFile(path)
+            kept = [name for name in file.schema_arrow.names if name not in leave_out]
+            table = file.read(columns=kept if leave_out else None)
         else:
             source = pa.memory_map(str(path))
             with path.open("rb") as f:
                 is_file = f.read(6) == b"ARROW1"
             table = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(source).read_all()
+            table = table.drop_columns([name for name in table.column_names if name in leave_out])
         table.validate(full=True)  # offsets and UTF-8 are looked at now, not trusted later
         for field in table.schema:
             _field_names(field)
@@ -42,7 +48,7 @@ def read_arrow_file(path: Path) -> pa.Table:
     return decode_classes(table, features, path)
 
 
-def read_shards(folder: Path, split: str | None) -> pa.Table:
+def read_shards(folder: Path, split: str | None, *, leave_out: Collection[str] = ()) -> pa.Table:
     """The Parquet (or Arrow) files of a folder, in the order of their names, as one table.
 
     Files named SPLIT-00000-of-00004.parquet belong to a split; where there are several splits, `split` says which.
@@ -55,7 +61,7 @@ def read_shards(folder: Path, split: str | None) -> pa.Table:
     if split is not None or (len(splits) > 1 and "" not in names):
         wanted = choose_split(splits, split, folder)
         shards = [p for p, name in zip(shards, names) if name == wanted]
-    tables = [read_arrow_file(p) for p in shards]
+    tables = [read_arrow_file(p, leave_out=leave_out) for p in shards]
     for path, table in zip(shards, tables):
         if table.column_names != tables[0].column_names:
             raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-def read_items(path: str | os.PathLike[str], *, split: str | None = None) -> pa.Table:
+def read_items(path: str | os.PathLike[str], *, split: str | None = None, leave_out: Collection[str] = ()) -> pa.Table:
     """The items of a data set, one row each, with the column types that the file has.
 
     Args:
@@ -46,6 +47,7 @@ def read_items(path: str | os.PathLike[str], *, split: str | None = None) -> pa.
             (column `label`).
         split: which part of a data set with splits (Hugging Face DatasetDict, shards named train-00000-of-00002, image
             folders with train/ and test/).
+        leave_out: columns of Parquet or Arrow files that are not read, since they are many and read elsewhere in passes.
 
     In CSV an empty cell is missing and nothing else is: "NA", "None" and "null" stay words, since a class may be
     called so; columns become numbers only where no spelling is lost ("007" stays text). Hugging Face ClassLabel
@@ -57,13 +59,13 @@ def read_items(path: str | os.PathLike[str], *, split: str | None = None) -> pa.
     """
     source = existing(path)
     if source.is_dir():
-        table = _read_folder(source, split)
+        table = _read_folder(source, split, leave_out)
     elif split is not None:
         raise OptionError(
             found=f"split={split!r} for {source}", expected="no split: it is one file", fix="leave it out"
         )
     else:
-        table = _read_file(source)
+        table = _read_file(source, leave_out)
     names = table.column_names
     if not names or not table.num_rows:
         raise DataError(
@@ -81,12 +83,12 @@ def read_items(path: str | os.PathLike[str], *, split: str | None = None) -> pa.
     return table
 
 
-def _read_file(path: Path) -> pa.Table:
+def _read_file(path: Path, leave_out: Collection[str]) -> pa.Table:
     if path.suffix.lower() == ".npy":  # class ids and nothing else: what stands beside a matrix of probabilities
         return _class_ids(path)
     kind, packed = file_kind(path)
     if kind not in TEXT_KINDS:
-        return read_arrow_file(path)
+        return read_arrow_file(path, leave_out=leave_out)
     with parsing(path, "gzip-compressed text" if packed else "text"):
         data = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
     inner = looks_like(data[: 1 << 16])
@@ -114,7 +116,7 @@ def _class_ids(path: Path) -> pa.Table:
     return pa.table({"label": ids})
 
 
-def _read_folder(folder: Path, split: str | None) -> pa.Table:
+def _read_folder(folder: Path, split: str | None, leave_out: Collection[str]) -> pa.Table:
     if (folder / "labels.json").is_file() and (folder / "audits").is_dir():
         raise DataError(
             found=f"{folder}, which is a label repository",
@@ -124,7 +126,7 @@ def _read_folder(folder: Path, split: str | None) -> pa.Table:
     if is_huggingface(folder):
         return read_huggingface(folder, split)
     if shard_files(folder):
-        return read_shards(folder, split)
+        return read_shards(folder, split, leave_out=leave_out)
     return read_image_folder(folder, split)
 
 
