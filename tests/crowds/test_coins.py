@@ -9,7 +9,7 @@ from scipy.special import psi
 
 from labelwright.crowds import _coins
 from labelwright.crowds._candidates import Pairs
-from labelwright.crowds._skills import refit, resolved
+from labelwright.crowds._skills import Right, refit
 from labelwright.crowds.glad import _Problem, fit_glad
 from labelwright.crowds.mace import HABIT, KNOWS, _Mace, fit_mace
 from labelwright.crowds.one_coin import expected_log, fit_one_coin
@@ -103,8 +103,8 @@ def test_the_beta_of_the_annotators_is_found():
 
 def test_votes_on_known_items_count_in_full_for_the_interval():
     votes = votes_of(5)
-    np.testing.assert_allclose(resolved(votes, (np.arange(len(votes)) % 2).astype(float)), 1.0)
-    assert (resolved(votes, np.full(len(votes), 0.7)) == 0.05).all()
+    np.testing.assert_allclose(Right.of(votes, (np.arange(len(votes)) % 2).astype(float)).resolved(), 1.0)
+    assert (Right.of(votes, np.full(len(votes), 0.7)).resolved() == 0.05).all()
 
 
 @pytest.mark.parametrize("fitted", [True, False])

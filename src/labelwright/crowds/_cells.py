@@ -40,11 +40,15 @@ class Cells:
         from scipy.sparse import csr_matrix
 
         k, a = votes.n_classes, votes.n_annotators
-        cell = np.arange(a * k * k)
-        annotator, given, true = cell // (k * k), cell // k % k, cell % k
-        row = np.arange(a * k)
         spoken = votes.annotator * np.int64(k) + votes.label
-        matrix = csr_matrix((votes.weight, spoken, votes.start), shape=(votes.n_items, a * k))
+        return cls.all_of(a, k, csr_matrix((votes.weight, spoken, votes.start), shape=(votes.n_items, a * k)))
+
+    @classmethod
+    def all_of(cls, n_annotators: int, n_classes: int, matrix: Any = None) -> Cells:
+        """All A * K * K cells; without a matrix they only say where counts belong."""
+        k = n_classes
+        cell, row = np.arange(n_annotators * k * k), np.arange(n_annotators * k)
+        annotator, given, true = cell // (k * k), cell // k % k, cell % k
         return cls(None, annotator * k + true, row // k, row % k, true * k + given, matrix, k)
 
     @classmethod

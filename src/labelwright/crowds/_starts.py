@@ -11,11 +11,14 @@ from labelwright.crowds.prepared import Prepared
 from labelwright.errors import LabelwrightWarning
 
 
-def share_posterior(votes: Prepared, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vote shares with one vote spread as the crowd votes: (P,) of the pairs, (N,) of the rest, and that spread (K,)."""
-    k = votes.n_classes
-    share = np.bincount(votes.label, votes.weight, k) + 1 / k
-    share /= share.sum()
+def share_posterior(
+    votes: Prepared, pairs: Pairs, share: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vote shares with one vote spread as the crowd votes: (P,) of the pairs, (N,) of the rest, and that spread (K,).
+
+    share: (K,) the spread of a crowd of which `votes` are a part.
+    """
+    share = vote_spread(np.bincount(votes.label, votes.weight, votes.n_classes)) if share is None else share
     count = np.bincount(pairs.own, votes.weight, len(pairs.item)) + share[pairs.label]
     left = pairs.left_prior(share)
     with np.errstate(divide="ignore"):
@@ -23,18 +26,33 @@ def share_posterior(votes: Prepared, pairs: Pairs) -> tuple[np.ndarray, np.ndarr
     return prob, rest, share
 
 
+def vote_spread(count: np.ndarray) -> np.ndarray:
+    """(K,) how the crowd votes, from the votes for each class and one more."""
+    spread: np.ndarray = (count + 1 / len(count)) / (count.sum() + 1)
+    return spread
+
+
 def usual_accuracy(votes: Prepared) -> float:
     """The accuracy a that explains how often two votes on an item agree, a^2 + (1 - a)^2 / (K - 1), with one pair that agrees
     by a = 0.8 beside them; within [1/K + 0.01, 0.99]."""
-    k = votes.n_classes
-    if k == 1:
-        return 0.99
+    return accuracy_of(*agreeing_pairs(votes), votes.n_classes)
+
+
+def agreeing_pairs(votes: Prepared) -> tuple[float, float]:
+    """Ordered pairs of votes on the same item: those that agree, and all."""
     pairs = Pairs.voted(votes)
     own = np.bincount(pairs.own, minlength=len(pairs.item)).astype(np.float64)
     per_item = np.diff(votes.start).astype(np.float64)
+    return float((own * (own - 1)).sum()), float((per_item * (per_item - 1)).sum())
+
+
+def accuracy_of(agree: float, pairs: float, k: int) -> float:
+    """See `usual_accuracy`."""
+    if k == 1:
+        return 0.99
     usual = 0.8**2 + 0.2**2 / (k - 1)
-    agree = ((own * (own - 1)).sum() + usual) / ((per_item * (per_item - 1)).sum() + 1)
-    root = np.sqrt(max((k - 1) * (agree * k - 1), 0.0))
+    share = (agree + usual) / (pairs + 1)
+    root = np.sqrt(max((k - 1) * (share * k - 1), 0.0))
     return float(np.clip((1 + root) / k, 1 / k + 0.01, 0.99))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from labelwright.crowds import temper
 from labelwright.crowds._candidates import Pairs, class_counts
 from labelwright.crowds._cells import Cells
+from labelwright.crowds._row_prior import RowPrior
 from labelwright.crowds._skills import skills
 from labelwright.crowds._starts import settled, share_posterior, unsettled, usual_accuracy
 from labelwright.crowds.fit import Fit
@@ -28,23 +29,9 @@ class _Model:
     cells: Cells
     wrong: np.ndarray  # (K,) log probability of a vote when the truth is no listed class
     prior: np.ndarray  # (K,)
-    around: np.ndarray  # (K * K,) Dirichlet parameters of the rows, [true, given]
-    base: (
-        np.ndarray | None
-    )  # (K * K,) what `around` is drawn to when it is fitted; None: `around` stays, rows are modes
+    rows: RowPrior
     prob: np.ndarray  # (P,)
     rest: np.ndarray  # (N,)
-
-    @property
-    def total(self) -> np.ndarray:
-        """(K,) sums of the rows of `around`."""
-        k = len(self.prior)
-        return self.around.reshape(k, k).sum(1)
-
-    @property
-    def pull(self) -> float:
-        """Weight of `base`."""
-        return max(1.0, len(self.prior) / 10)
 
 
 def fit_dawid_skene(
@@ -100,15 +87,16 @@ def _begin(votes: Prepared, concentration: float | None, smoothing: float) -> _M
     cells = Cells.of(votes, pairs)
     prob, rest, share = share_posterior(votes, pairs)
     right = usual_accuracy(votes)
-    wrong = np.log((1 - right) * share) if k > 1 else np.zeros(1)
-    even = np.full((k, k), (1 - right) / max(k - 1, 1))
-    np.fill_diagonal(even, right if k > 1 else 1.0)
     if concentration is None:
-        base = 2.0 * even.ravel()
-        return _Model(votes, pairs, cells, wrong, share, base.copy(), base, prob, rest)
-    pooled = (cells.pooled(cells.scatter(prob)) + even.ravel()).reshape(k, k)
-    around = concentration * pooled / pooled.sum(1, keepdims=True) + smoothing
-    return _Model(votes, pairs, cells, wrong, share, around.ravel(), None, prob, rest)
+        prior = RowPrior.fitted(cells, right, k)
+    else:
+        prior = RowPrior.around_pooled(cells, cells.scatter(prob), right, concentration, smoothing)
+    return _Model(votes, pairs, cells, wrong_votes(right, share), share, prior, prob, rest)
+
+
+def wrong_votes(right: float, share: np.ndarray) -> np.ndarray:
+    """(K,) log probability of a vote for each class when the truth is no listed class."""
+    return np.log((1 - right) * share) if len(share) > 1 else np.zeros(1)
 
 
 def _step(model: _Model) -> float:
@@ -121,45 +109,13 @@ def _step(model: _Model) -> float:
     model.prior /= model.prior.sum()
     count = model.cells.scatter(model.prob)
     row = model.cells.rows(count)
-    if model.base is not None:
-        _refit(model, count, row)
-    value, penalty = _log_rows(model, count, row)
+    model.rows.refit(count, row)
+    value, penalty = model.rows.expected_log(count, row)
     loglik, rest = _logliks(model, value)
     with np.errstate(divide="ignore"):
         left = np.log(model.pairs.left_prior(model.prior))
     model.prob, model.rest, norm = model.pairs.softmax(np.log(model.prior)[model.pairs.label] + loglik, left + rest)
     return float(norm.sum() + penalty + np.log(model.prior).mean())
-
-
-def _refit(model: _Model, count: np.ndarray, row: np.ndarray) -> None:
-    """One Minka step for `around`, which never lowers the Dirichlet-multinomial likelihood of the counts.
-
-    `base` acts as Gamma densities, exp(pull * (base log x - x)): they keep every entry above 0 and say what one annotator
-    would, with many classes more, as each row then has fewer votes.
-    """
-    from scipy.special import psi
-
-    assert model.base is not None
-    cells, total = model.cells, model.total
-    seen = cells.pooled(psi(count + model.around[cells.table]) - psi(model.around)[cells.table])
-    rows = np.bincount(cells.row_true, psi(row + total[cells.row_true]) - psi(total)[cells.row_true], len(total))
-    model.around = (model.pull * model.base + model.around * seen) / (model.pull + np.repeat(rows, len(total)))
-
-
-def _log_rows(model: _Model, count: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, float]:
-    """(C,) expected log of each kept cell, and what the annotators add to the objective."""
-    from scipy.special import gammaln, psi
-
-    cells, total = model.cells, model.total
-    around, whole = model.around[cells.table], total[cells.row_true]
-    if model.base is None:
-        value = np.log(count + around)
-        penalty = (around * (value - np.log(around))).sum() - (whole * np.log(row + whole)).sum()
-        return value - np.log(row + whole)[cells.row], float(penalty)
-    value = psi(count + around) - psi(row + whole)[cells.row]
-    penalty = (gammaln(count + around) - gammaln(model.around)[cells.table] - count * value).sum()
-    penalty += (gammaln(total)[cells.row_true] - gammaln(row + whole)).sum()
-    return value, float(penalty + model.pull * (model.base * np.log(model.around) - model.around).sum())
 
 
 def _logliks(model: _Model, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,11 +141,11 @@ def _left_out(
     frame, entry, vote = temper.left_out(votes, pairs, chosen, model.prior, loglik, rest)
     cell = cells.find(votes.annotator[vote], votes.label[vote], pairs.label[entry])
     own = votes.weight[vote] * model.prob[entry]
-    whole = np.maximum(row[cells.row[cell]] - own, 0) + model.total[pairs.label[entry]]
+    whole = np.maximum(row[cells.row[cell]] - own, 0) + model.rows.total[pairs.label[entry]]
     wrong = model.wrong[votes.label[chosen]]
     return frame._replace(
         loglik=frame.loglik - votes.weight[vote] * value[cell],
-        chance=(np.maximum(count[cell] - own, 0) + model.around[cells.table[cell]]) / whole,
+        chance=(np.maximum(count[cell] - own, 0) + model.rows.around[cells.table[cell]]) / whole,
         rest_loglik=frame.rest_loglik - (0.0 if pairs.complete else votes.weight[chosen] * wrong),
         rest_chance=np.exp(wrong),
     )
@@ -198,23 +154,16 @@ def _left_out(
 def _result(
     model: _Model, trace: list[float], notes: list[str], dependence: float | None, doubt: float, seed: int
 ) -> Fit:
-    votes, cells, k = model.votes, model.cells, model.votes.n_classes
+    votes, cells = model.votes, model.cells
     count = cells.scatter(model.prob)
     row = cells.rows(count)
-    value, _ = _log_rows(model, count, row)
+    value, _ = model.rows.expected_log(count, row)
     loglik, rest = _logliks(model, value)
     fitted = temper.best_dependence(_left_out(model, count, row, value, loglik, rest, seed))
     done = temper.settle(votes, model.pairs, model.prior, loglik, rest, fitted, dependence, doubt)
-    around, border = model.around.reshape(k, k), cells.border(votes.n_annotators)
-
-    def confusion(annotator: int) -> np.ndarray:
-        part = slice(border[annotator], border[annotator + 1])
-        out = around.copy()
-        out.ravel()[cells.table[part]] += count[part]
-        return out / out.sum(1, keepdims=True)
-
+    confusion = model.rows.confusions(count, votes.n_annotators)
     return Fit(
         "dawid_skene", done.labels, model.prior, *skills(votes, model.prob[model.pairs.own], usual_accuracy(votes)), confusion,
         temper.foretell(done.foretold, confusion), trace=trace, notes=notes,
-        details=done.details | {"concentration": model.total},
+        details=done.details | {"concentration": model.rows.total},
     )  # fmt: skip
