@@ -68,32 +68,32 @@ def test_a_step_equals_the_double_loop(concentration, gold):
     model = module._begin(votes, concentration, 0.1)
     q = model.prob.reshape(-1, 3).copy()
     objective = module._step(model)
-    want, prior, value = naive_step(votes, q, model.around.reshape(3, 3), model.base is not None)
+    want, prior, value = naive_step(votes, q, model.rows.around.reshape(3, 3), model.rows.base is not None)
     np.testing.assert_allclose(model.prob.reshape(-1, 3), want, atol=1e-10)
     np.testing.assert_allclose(model.prior, prior)
-    if model.base is not None:
-        value += model.pull * (model.base * np.log(model.around) - model.around).sum()
+    if model.rows.base is not None:
+        value += model.rows.pull * (model.rows.base * np.log(model.rows.around) - model.rows.around).sum()
         np.testing.assert_allclose(objective, value)
     else:  # constants of `around` and rows without votes are left out: differences must agree
         before = objective - value
         q = model.prob.reshape(-1, 3).copy()
         objective = module._step(model)
-        np.testing.assert_allclose(objective - naive_step(votes, q, model.around.reshape(3, 3), False)[2], before)
+        np.testing.assert_allclose(objective - naive_step(votes, q, model.rows.around.reshape(3, 3), False)[2], before)
 
 
 def test_a_minka_step_equals_the_double_loop():
     votes, _ = votes_of(2)
     model = module._begin(votes, None, 0.1)
     count = model.cells.scatter(model.prob)
-    row, before = model.cells.rows(count), model.around.reshape(3, 3).copy()
-    module._refit(model, count, row)
+    row, before = model.cells.rows(count), model.rows.around.reshape(3, 3).copy()
+    model.rows.refit(count, row)
     dense = count.reshape(6, 3, 3).transpose(0, 2, 1)  # annotator, true, given
     for c in range(3):
         under = 1 + sum(psi(dense[a, c].sum() + before[c].sum()) - psi(before[c].sum()) for a in range(6))
         for g in range(3):
             over = sum(psi(dense[a, c, g] + before[c, g]) - psi(before[c, g]) for a in range(6))
-            want = (model.base[c * 3 + g] + before[c, g] * over) / under
-            np.testing.assert_allclose(model.around[c * 3 + g], want)
+            want = (model.rows.base[c * 3 + g] + before[c, g] * over) / under
+            np.testing.assert_allclose(model.rows.around[c * 3 + g], want)
 
 
 def test_kept_cells_give_what_all_cells_give():
