@@ -7,6 +7,7 @@ from labelwright.crowds.fit import Method
 from labelwright.crowds.glad import fit_glad
 from labelwright.crowds.mace import fit_mace
 from labelwright.crowds.one_coin import fit_one_coin
+from labelwright.crowds.pooling import fit_average
 from labelwright.crowds.shares import (
     fit_majority,
     fit_softmax_shares,
@@ -14,6 +15,7 @@ from labelwright.crowds.shares import (
     fit_wawa,
     fit_zero_based_skill,
 )
+from labelwright.crowds.top_two import fit_top_two
 
 METHODS: dict[str, Method] = {
     "vote_shares": fit_vote_shares,
@@ -25,6 +27,8 @@ METHODS: dict[str, Method] = {
     "dawid_skene": fit_dawid_skene,
     "glad": fit_glad,
     "mace": fit_mace,
+    "top_two": fit_top_two,
+    "average": fit_average,
 }
 
 DESCRIPTIONS = {
@@ -37,5 +41,7 @@ DESCRIPTIONS = {
     "dawid_skene": "one confusion matrix per annotator, its rows around the crowd's",
     "glad": "abilities of annotators and difficulties of items",
     "mace": "annotators who know, or else answer by habit",
+    "top_two": "the best answer, the one it is confused with, and how often",
+    "average": "the mean of the labels of seven models",
 }
 """What each model is, in one line."""
