@@ -291,3 +291,9 @@ def test_data_frames(package):
     _, p = random_case()
     rows = open_rows(frames.DataFrame({"cat": p[:, 0], "dog": p[:, 1], "t": ["x"] * 60}), columns=["dog", "cat"])
     np.testing.assert_array_equal(np.concatenate([c.data for c in rows.chunks(11)]), p[:, [1, 0]])
+
+
+def test_tables_in_memory_are_told_apart_by_their_content():
+    one, two = pa.table({"a": [1.0, 2.0], "b": ["x", "y"]}), pa.table({"a": [1.0, 2.0], "b": ["x", "z"]})
+    assert open_rows(one).fingerprint() == open_rows(pa.table(one.to_pydict())).fingerprint()
+    assert open_rows(one).fingerprint() != open_rows(two).fingerprint()

@@ -54,18 +54,30 @@ def settle(
 ) -> temper.Settled:
     """The tempered labels. chance: (V,) probability of each vote if right and if wrong, had its annotator been judged
     without it."""
-    sums = loglik(votes, pairs, log_right, log_wrong)
-    none = np.zeros(votes.n_items)
-    chosen = temper.drawn(votes, seed)
-    frame, entry, vote = temper.left_out(votes, pairs, chosen, prior, sums, none)
+    sums, none = loglik(votes, pairs, log_right, log_wrong), np.zeros(votes.n_items)
+    frame = left_out(votes, pairs, prior, log_right, log_wrong, chance, seed)
+    return temper.settle(votes, pairs, prior, sums, none, temper.best_dependence(frame), dependence, doubt)
+
+
+def left_out(
+    votes: Prepared,
+    pairs: Pairs,
+    prior: np.ndarray,
+    log_right: np.ndarray,
+    log_wrong: np.ndarray,
+    chance: tuple[np.ndarray, np.ndarray],
+    seed: int,
+) -> temper.LeftOut:
+    """Votes with what the others say; chance as in `settle`."""
+    sums, chosen = loglik(votes, pairs, log_right, log_wrong), temper.drawn(votes, seed)
+    frame, entry, vote = temper.left_out(votes, pairs, chosen, prior, sums, np.zeros(votes.n_items))
     own = entry == pairs.own[vote]
     gain = votes.weight[vote] * (log_right - log_wrong)[vote]
-    frame = frame._replace(
+    return frame._replace(
         loglik=frame.loglik - np.where(own, gain, 0.0),
         chance=np.where(own, chance[0][vote], chance[1][vote]),
         rest_chance=chance[1][chosen],
     )
-    return temper.settle(votes, pairs, prior, sums, none, temper.best_dependence(frame), dependence, doubt)
 
 
 def begin(votes: Prepared, prior: str) -> tuple[Pairs, np.ndarray, np.ndarray, np.ndarray]:

@@ -159,7 +159,8 @@ def item_table(fit: Fit, votes: Prepared, keys: np.ndarray) -> pa.Table:
     first, second, p_first, p_second = top_two(fit.labels)
     names = fit.labels.space
     count = np.diff(votes.start)
-    needed = more_votes(p_first, count, _usual_evidence(fit, votes), float(fit.details.get("dependence", 0.0)))
+    usual = usual_evidence(fit.skill, np.bincount(votes.annotator, minlength=votes.n_annotators), votes.n_classes)
+    needed = more_votes(p_first, count, usual, float(fit.details.get("dependence", 0.0)))
     columns = {
         "item": keys,
         "label": names.decode(first).tolist(),
@@ -232,15 +233,17 @@ def more_votes(
     return np.where(needed <= 99, np.maximum(needed, 0), np.nan)
 
 
-def _usual_evidence(fit: Fit, votes: Prepared) -> float:
-    """Nats that a vote adds on average to the log-odds of the true class, counted as in the labels: a vote of mean skill."""
-    count = np.bincount(votes.annotator, minlength=votes.n_annotators)
+def usual_evidence(skill: np.ndarray, count: np.ndarray, n_classes: int) -> float:
+    """Nats that a vote adds on average to the log-odds of the true class, counted as in the labels: a vote of mean skill.
+
+    skill, count: (A,) of the annotators and their votes.
+    """
     seen = count > 0
-    skill = float(np.average(np.nan_to_num(fit.skill[seen], nan=0.5), weights=count[seen])) if seen.any() else 0.5
-    k = max(votes.n_classes, 2)
-    skill = float(np.clip(skill, 1 / k + 1e-3, 1 - 1e-3))
-    odds = np.log(skill * (k - 1) / (1 - skill))
-    return float(max(skill * odds - (1 - skill) * odds / (k - 1), 1e-3))
+    mean = float(np.average(np.nan_to_num(skill[seen], nan=0.5), weights=count[seen])) if seen.any() else 0.5
+    k = max(n_classes, 2)
+    mean = float(np.clip(mean, 1 / k + 1e-3, 1 - 1e-3))
+    odds = np.log(mean * (k - 1) / (1 - mean))
+    return float(max(mean * odds - (1 - mean) * odds / (k - 1), 1e-3))
 
 
 def _confusion(fit: Fit, annotator: int, k: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from labelwright.stream._columns import Columns
 from labelwright.stream._npy import NpyShard, NpzShard
 from labelwright.stream._places import Place
 from labelwright.stream._shard import Shard, check_alike, soft_rows
-from labelwright.stream._tables import ArrowShard, LanceShard, ParquetShard
+from labelwright.stream._tables import ArrowShard, LanceShard, ParquetShard, TableShard
 from labelwright.stream.rows import Chunk, Rows, digest
 
 FORMATS = {
@@ -79,7 +79,9 @@ class Shards(Rows):
         about = []
         for shard in self.shards:
             name, head = shard.place.name, shard.head
-            state = self.checksums.get(name) or list(head.stamp)
+            state: Any = self.checksums.get(name) or list(head.stamp)
+            if isinstance(shard, TableShard):
+                state = shard.content()
             layout = getattr(getattr(shard, "layout", None), "names", ())
             about.append([name, head.n_rows, head.tail, head.kind, str(head.dtype), layout, state])
         return digest(json.dumps([about, [str(name) for name in self.classes or ()]]))

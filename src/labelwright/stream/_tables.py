@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -236,3 +238,21 @@ class TableShard:
             for at, piece in _pieces(batch, first, rows, start, stop):
                 yield convert(piece, self.layout, self.place.name, at)
             first += batch.num_rows
+
+    def content(self) -> str:
+        """A hash of the table, as it lies in memory: files are told by name and time, a table has neither."""
+        import pyarrow as pa
+
+        total = hashlib.blake2b(digest_size=16)
+
+        class Sink(io.RawIOBase):
+            def writable(self) -> bool:
+                return True
+
+            def write(self, data: Any) -> int:
+                total.update(data)
+                return len(data)
+
+        with pa.ipc.new_stream(pa.PythonFile(Sink(), "w"), self.table.schema) as writer:
+            writer.write_table(self.table)
+        return total.hexdigest()
