@@ -1,0 +1,1 @@
+"""torch: losses, mixing, targets, samplers, networks, the one training driver"""
