@@ -27,6 +27,7 @@ SUBJECTS = {
     "kills": "store_kills",
     "soft": "soft_label_files",
     "crowd": "crowd_models",
+    "votes": "crowd_streamed",
     "classifier": "crowd_with_classifier",
     "agreement": "crowd_agreement",
     "rules": "label_model",

@@ -131,7 +131,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Progress:
-    """items: in the queue.   answered: with as many answers as wanted.   answers: acknowledged so far.   conflicts: to adjudicate.
+    """items: in the queue.   answered: with as many answers as wanted.   answers: acknowledged.   conflicts: to adjudicate.
     waiting: answers not yet in the repository.   estimate: None before two answers of the estimation stream.
     effort: (answers in the repair stream, expected wrong labels found), the effort curve.   remaining: expected answers until the
     expected share of wrong labels left is below 1 %, None where unknown."""

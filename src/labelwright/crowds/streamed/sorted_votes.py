@@ -20,10 +20,10 @@ from labelwright.labels import LabelSpace, Votes
 from labelwright.stream import Chunk, Rows
 from labelwright.stream.rows import digest
 
-PART = 1 << 22
+PART = 1 << 20
 """Votes that are sorted in memory at a time."""
 
-PIECE = 1 << 18
+PIECE = 1 << 17
 """Votes between two places at which reading may begin."""
 
 _FILES = {"item": np.int64, "annotator": np.int32, "label": np.int32, "weight": np.float64}

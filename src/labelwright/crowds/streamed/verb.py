@@ -22,7 +22,7 @@ from labelwright.crowds.methods import METHODS
 from labelwright.crowds.prepared import Prepared
 from labelwright.crowds.streamed.models import MODELS, Crowd, Model
 from labelwright.crowds.streamed.passes import Expectation, Expected, Totals, Writing, Written
-from labelwright.crowds.streamed.sorted_votes import SortedVotes, sort_votes
+from labelwright.crowds.streamed.sorted_votes import PIECE, SortedVotes, sort_votes
 from labelwright.errors import DataError, check_option, check_whole
 from labelwright.labels import LabelSpace
 from labelwright.stream import open_rows, run
@@ -127,7 +127,7 @@ def aggregate_rows(
         rows, work / "votes", item=item, annotator=annotator, label=label, weight=weight, gold=gold, space=space,
         progress=progress,
     )  # fmt: skip
-    go = partial(run, rows=read, engine=engine, workers=workers, progress=progress)
+    go = partial(run, rows=read, engine=engine, workers=workers, chunk_entries=PIECE, progress=progress)
     crowd: Crowd = go(partial(Totals, read.n_annotators, len(read.space)))
     scores: dict[str, dict[str, float]] = {}
     chosen = method
