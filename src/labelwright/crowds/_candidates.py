@@ -22,6 +22,7 @@ class Pairs:
 
     item, label: (P,) int32.   start: (N + 1,).   own: (V,) the pair a vote speaks for.   gold: (N,) the pair of the known
     class, -1 unknown.   complete: each item lists all K classes, so nothing is left for the rest.
+    width: K where `every` made it so, else 0.
     """
 
     item: np.ndarray
@@ -30,6 +31,7 @@ class Pairs:
     own: np.ndarray
     gold: np.ndarray
     complete: bool
+    width: int = 0
 
     @classmethod
     def every(cls, votes: Prepared) -> Pairs:
@@ -39,7 +41,7 @@ class Pairs:
         gold = np.where(votes.gold >= 0, first + votes.gold, -1)
         item = np.repeat(np.arange(n, dtype=np.int32), k)
         label = np.tile(np.arange(k, dtype=np.int32), n)
-        return cls(item, label, np.arange(n + 1) * k, votes.item.astype(np.int64) * k + votes.label, gold, True)
+        return cls(item, label, np.arange(n + 1) * k, votes.item.astype(np.int64) * k + votes.label, gold, True, k)
 
     @classmethod
     def voted(cls, votes: Prepared) -> Pairs:
@@ -54,6 +56,10 @@ class Pairs:
         start = np.searchsorted(item, np.arange(n + 1))
         return cls(item, (pairs % k).astype(np.int32), start, place[: len(key)], gold, bool(len(pairs) == n * k))
 
+    def of_classes(self, values: np.ndarray) -> np.ndarray:
+        """(P,) of a (K,) array."""
+        return np.tile(values, len(self.start) - 1) if self.width else values[self.label]
+
     def total(self, values: np.ndarray) -> np.ndarray:
         """(N,) sums of a (P,) array over the pairs of each item."""
         return np.bincount(self.item, values, len(self.start) - 1)
@@ -63,6 +69,32 @@ class Pairs:
 
         logit: (P,), rest: (N,) log weight of all classes not listed, -inf where there are none.
         """
+        if self.width:
+            weight, left, norm = self._softmax_of_all(logit)
+        else:
+            weight, left, norm = self._softmax_of_some(logit, rest)
+        known = np.flatnonzero(self.gold >= 0)
+        if len(known):
+            weight[self.gold[self.item] >= 0] = 0.0
+            weight[self.gold[known]], left[known] = 1.0, 0.0
+            norm[known] = logit[self.gold[known]]
+        return weight, left, norm
+
+    def _softmax_of_all(self, logit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same where each item lists all classes: column by column, as NumPy is slow along short rows."""
+        table = logit.reshape(-1, self.width)
+        top = table[:, 0].copy()
+        for column in table.T[1:]:
+            np.maximum(top, column, out=top)
+        weight = table - top[:, None]
+        np.exp(weight, out=weight)
+        total = weight[:, 0].copy()
+        for column in weight.T[1:]:
+            total += column
+        weight /= total[:, None]
+        return weight.ravel(), np.zeros(len(top)), top + np.log(total)
+
+    def _softmax_of_some(self, logit: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         top = rest.copy()
         some = np.diff(self.start) > 0
         if some.any():
@@ -72,11 +104,6 @@ class Pairs:
         norm = top + np.log(total)
         weight /= total[self.item]
         left /= total
-        known = np.flatnonzero(self.gold >= 0)
-        if len(known):
-            weight[self.gold[self.item] >= 0] = 0.0
-            weight[self.gold[known]], left[known] = 1.0, 0.0
-            norm[known] = logit[self.gold[known]]
         return weight, left, norm
 
     def left_prior(self, prior: np.ndarray) -> np.ndarray:
@@ -93,6 +120,13 @@ class Pairs:
         n, k = votes.n_items, votes.n_classes
         open_ = (self.gold < 0) * sure
         prob = prob * (1 - open_[self.item]) + prior[self.label] * open_[self.item]
+        known = (np.diff(votes.start) > 0) | (votes.gold >= 0)
+        if self.width and k <= LISTED:
+            table = prob.reshape(n, k)
+            order = np.argsort(-table, axis=1, kind="stable")
+            whole = np.where(known, np.maximum(1 - table.sum(1), 0.0) * (rest > 0), 0.0)
+            value = np.take_along_axis(table, order, 1)
+            return SoftLabels.from_topk(order, value, votes.space, rest=whole, tail=prior, known=known)
         width = max(1, min(int(np.diff(self.start).max(initial=1)), LISTED))
         order = np.lexsort((self.label, -prob, self.item))
         rank = np.arange(len(order)) - self.start[self.item[order]]
@@ -102,7 +136,6 @@ class Pairs:
         index[place], value[place] = self.label[kept], prob[kept]
         left = np.maximum(1 - value.sum(1), 0.0)
         left[np.diff(self.start) == k if width >= k else np.zeros(n, bool)] = 0.0
-        known = (np.diff(votes.start) > 0) | (votes.gold >= 0)
         return SoftLabels.from_topk(index, value, votes.space, rest=np.where(known, left, 0.0), tail=prior, known=known)
 
 
@@ -123,7 +156,8 @@ def class_counts(pairs: Pairs, prob: np.ndarray, rest: np.ndarray, prior: np.nda
     The rest of an item is shared by its unlisted classes as the present prior says.
     """
     k = len(prior)
-    count = np.bincount(pairs.label, prob, k) + 1 / k
+    count = prob.reshape(-1, k).sum(0) if pairs.width else np.bincount(pairs.label, prob, k)
+    count = count + 1 / k
     if not pairs.complete:
         left = pairs.left_prior(prior)
         spread = np.where(left > 0, rest / np.where(left > 0, left, 1), 0.0)

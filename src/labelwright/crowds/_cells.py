@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,25 @@ class Cells:
     def rows(self, values: np.ndarray) -> np.ndarray:
         """(R,) sums of a (C,) array over the given classes."""
         return np.bincount(self.row, values, len(self.row_true))
+
+    def said(self, values: np.ndarray) -> np.ndarray:
+        """Sums of a (C,) array over the true classes, one per (annotator, given)."""
+        if self.key is None:
+            found: np.ndarray = values.reshape(-1, self.n_classes) @ np.ones(self.n_classes)
+            return found
+        return np.bincount(self._pair, values)
+
+    def per_said(self, values: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        """(C,) values times a factor per (annotator, given), in the order of `said`."""
+        if self.key is None:
+            return (values.reshape(-1, self.n_classes) * factor[:, None]).ravel()
+        return values * factor[self._pair]
+
+    @cached_property
+    def _pair(self) -> np.ndarray:
+        """(C,) number of the pair (annotator, given) of a cell, where not all are kept."""
+        assert self.key is not None
+        return np.unique(self.key // self.n_classes, return_inverse=True)[1]
 
     def pooled(self, values: np.ndarray) -> np.ndarray:
         """(K * K,) sums of a (C,) array over the annotators, [true, given]."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from labelwright.crowds import temper
+from labelwright.crowds._accelerate import State, climb, leapt
 from labelwright.crowds._candidates import Pairs, class_counts
 from labelwright.crowds._cells import Cells
 from labelwright.crowds._row_prior import RowPrior
 from labelwright.crowds._skills import skills
-from labelwright.crowds._starts import settled, share_posterior, unsettled, usual_accuracy
+from labelwright.crowds._starts import share_posterior, unsettled, usual_accuracy
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import OptionError, check_whole
@@ -67,12 +69,8 @@ def fit_dawid_skene(
     _check(concentration, smoothing)
     temper.check(dependence, doubt)
     model = _begin(votes, concentration, smoothing)
-    trace: list[float] = []
-    for _ in range(max_iter):
-        trace.append(_step(model))
-        if settled(trace, tol):
-            break
-    return _result(model, trace, unsettled(trace, tol, max_iter), dependence, doubt, random_state)
+    found = climb(partial(_step, model), _state(model), partial(leap, model.rows), tol=tol, max_iter=max_iter)
+    return _result(model, found.trace, unsettled(found.trace, tol, found.steps), dependence, doubt, random_state)
 
 
 def _check(concentration: float | None, smoothing: float) -> None:
@@ -99,23 +97,38 @@ def wrong_votes(right: float, share: np.ndarray) -> np.ndarray:
     return np.log((1 - right) * share) if len(share) > 1 else np.zeros(1)
 
 
-def _step(model: _Model) -> float:
-    """New annotators from the posteriors, new posteriors from the annotators; the objective that this reaches.
+def _state(model: _Model) -> State:
+    """What the posteriors tell: counts (C,) of the annotators, (K,) of the classes, and `around`."""
+    classes = class_counts(model.pairs, model.prob, model.rest, model.prior)
+    return model.cells.scatter(model.prob), classes, model.rows.around
+
+
+def _step(model: _Model, state: State) -> tuple[float, State]:
+    """New annotators from the counts, new posteriors from the annotators; the objective that this reaches, and new counts.
 
     It is the log-likelihood of the votes, less the divergence of the rows from their Dirichlet (fitted) or with their log
     density (given), and the log density of `around` and of the prior.
     """
-    model.prior = class_counts(model.pairs, model.prob, model.rest, model.prior)
-    model.prior /= model.prior.sum()
-    count = model.cells.scatter(model.prob)
+    count, classes, model.rows.around = state
+    model.prior = classes / classes.sum()
     row = model.cells.rows(count)
     model.rows.refit(count, row)
     value, penalty = model.rows.expected_log(count, row)
     loglik, rest = _logliks(model, value)
     with np.errstate(divide="ignore"):
         left = np.log(model.pairs.left_prior(model.prior))
-    model.prob, model.rest, norm = model.pairs.softmax(np.log(model.prior)[model.pairs.label] + loglik, left + rest)
-    return float(norm.sum() + penalty + np.log(model.prior).mean())
+    model.prob, model.rest, norm = model.pairs.softmax(
+        model.pairs.of_classes(np.log(model.prior)) + loglik, left + rest
+    )
+    return float(norm.sum() + penalty + np.log(model.prior).mean()), _state(model)
+
+
+def leap(rows: RowPrior, s0: State, s1: State, s2: State, length: float) -> State:
+    """A leap of (counts, classes, around): counts and classes stay above 0 and keep their sums, `around` leaps in its logs."""
+    count, classes = (np.maximum(leapt(a, b, c, length), 1e-9) for a, b, c in zip(s0[:2], s1[:2], s2[:2]))
+    said = rows.cells.said(s2[0]) / np.maximum(rows.cells.said(count), 1e-300)
+    around = np.exp(np.clip(leapt(np.log(s0[2]), np.log(s1[2]), np.log(s2[2]), length), -20, 20))
+    return rows.cells.per_said(count, said), classes * (s2[1].sum() / classes.sum()), around
 
 
 def _logliks(model: _Model, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

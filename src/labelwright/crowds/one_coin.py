@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from labelwright.crowds import _coins, temper
+from labelwright.crowds._accelerate import State, climb, leapt
 from labelwright.crowds._skills import refit, skills
-from labelwright.crowds._starts import settled, unsettled, usual_accuracy
+from labelwright.crowds._starts import unsettled, usual_accuracy
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import check_option, check_whole
@@ -44,19 +47,25 @@ def fit_one_coin(
     usual = usual_accuracy(votes)
     around = base = 2.0 * np.array([usual, 1 - usual])
     total = np.bincount(annotator, votes.weight, votes.n_annotators)
-    trace: list[float] = []
-    for _ in range(max_iter):
-        if prior == "fitted":
-            classes = _coins.shares(pairs, prob, rest, classes)
+
+    def state() -> State:
         right = np.bincount(annotator, votes.weight * prob[pairs.own], votes.n_annotators)
+        return right, _coins.shares(pairs, prob, rest, classes) if prior == "fitted" else classes, around
+
+    count = log_right = log_wrong = np.zeros(0)
+
+    def step(begin: State) -> tuple[float, State]:
+        nonlocal prob, rest, classes, around, count, log_right, log_wrong
+        right, classes, around = begin
         count = np.stack([right, np.maximum(total - right, 0)], 1)
         around = refit(around, base, count)
         value, penalty = expected_log(around, base, count)
         log_right, log_wrong = value[annotator, 0], value[annotator, 1] - np.log(max(k - 1, 1))
         prob, rest, likelihood = _coins.posterior(votes, pairs, classes, log_right, log_wrong)
-        trace.append(likelihood + penalty + float(np.log(classes).mean()))
-        if settled(trace, tol):
-            break
+        return likelihood + penalty + float(np.log(classes).mean()), state()
+
+    found = climb(step, state(), partial(leap, total), tol=tol, max_iter=max_iter)
+    trace = found.trace
     mean = (count[:, 0] + around[0]) / (total + around.sum())
     own = votes.weight * prob[pairs.own]
     without = (np.maximum(count[annotator, 0] - own, 0) + around[0]) / (
@@ -73,8 +82,16 @@ def fit_one_coin(
         "one_coin", done.labels, _coins.shares(pairs, prob, rest, classes),
         *skills(votes, prob[pairs.own], usual),
         confusion, temper.foretell(done.foretold, confusion), trace=trace,
-        notes=unsettled(trace, tol, max_iter), details=done.details | {"around": around},
+        notes=unsettled(trace, tol, found.steps), details=done.details | {"around": around},
     )  # fmt: skip
+
+
+def leap(total: np.ndarray, s0: State, s1: State, s2: State, length: float) -> State:
+    """A leap of (right votes, shares of the classes, around): right votes stay between 0 and all of them, (A,) `total`."""
+    right = np.clip(leapt(s0[0], s1[0], s2[0], length), 0, total)
+    classes = np.maximum(leapt(s0[1], s1[1], s2[1], length), 1e-12)
+    around = np.exp(np.clip(leapt(np.log(s0[2]), np.log(s1[2]), np.log(s2[2]), length), -20, 20))
+    return right, classes / classes.sum(), around
 
 
 def expected_log(around: np.ndarray, base: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, float]:

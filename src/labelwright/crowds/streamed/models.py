@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from labelwright.crowds import _coins, temper
+from labelwright.crowds import _coins, dawid_skene, one_coin, temper
+from labelwright.crowds._accelerate import State
 from labelwright.crowds._candidates import Pairs
 from labelwright.crowds._cells import Cells
 from labelwright.crowds._row_prior import RowPrior
@@ -60,8 +61,14 @@ class Model(Protocol):
     def counts(self, votes: Prepared, judged: Judged) -> np.ndarray:
         """What these items tell of the annotators; parts add up."""
 
-    def learn(self, counts: np.ndarray, classes: np.ndarray) -> float:
-        """New parameters; what they add to the objective.   classes: (K,) expected items per class, and one more."""
+    def state(self, counts: np.ndarray, classes: np.ndarray) -> State:
+        """What the next step begins with.   classes: (K,) expected items per class, and one more."""
+
+    def learn(self, state: State) -> float:
+        """New parameters; what they add to the objective."""
+
+    def leap(self, s0: State, s1: State, s2: State, length: float) -> State:
+        """See `climb`."""
 
     def finish(self, counts: np.ndarray, classes: np.ndarray) -> None:
         """What the labels rest on: the parameters that follow from the last posteriors, what annotators share left as it is."""
@@ -72,8 +79,10 @@ class Model(Protocol):
     def confusions(self, counts: np.ndarray) -> Callable[[int], np.ndarray]:
         """annotator -> (K, K) [true, given]."""
 
-    def state(self) -> dict[str, np.ndarray]: ...
-    def restore(self, state: dict[str, np.ndarray]) -> None: ...
+    def keep(self) -> dict[str, np.ndarray]:
+        """The parameters, for `restore`."""
+
+    def restore(self, kept: dict[str, np.ndarray]) -> None: ...
 
 
 class MatrixModel:
@@ -118,7 +127,14 @@ class MatrixModel:
         found: np.ndarray = (self._matrix(votes).T @ judged.prob.reshape(-1, self.k)).ravel()
         return found
 
-    def learn(self, counts: np.ndarray, classes: np.ndarray) -> float:
+    def state(self, counts: np.ndarray, classes: np.ndarray) -> State:
+        return counts, classes, self.rows.around
+
+    def leap(self, s0: State, s1: State, s2: State, length: float) -> State:
+        return dawid_skene.leap(self.rows, s0, s1, s2, length)
+
+    def learn(self, state: State) -> float:
+        counts, classes, self.rows.around = state
         self.prior = classes / classes.sum()
         row = self.cells.rows(counts)
         self.rows.refit(counts, row)
@@ -146,16 +162,16 @@ class MatrixModel:
     def confusions(self, counts: np.ndarray) -> Callable[[int], np.ndarray]:
         return self.rows.confusions(counts, self.a)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def keep(self) -> dict[str, np.ndarray]:
         return {
             "prior": self.prior,
             "around": self.rows.around,
             "value": np.zeros(0) if self.value is None else self.value,
         }
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        self.prior, self.rows.around = state["prior"], state["around"]
-        self.value = state["value"] if len(state["value"]) else None
+    def restore(self, kept: dict[str, np.ndarray]) -> None:
+        self.prior, self.rows.around = kept["prior"], kept["around"]
+        self.value = kept["value"] if len(kept["value"]) else None
 
 
 class CoinModel:
@@ -187,7 +203,14 @@ class CoinModel:
     def counts(self, votes: Prepared, judged: Judged) -> np.ndarray:
         return np.bincount(votes.annotator, votes.weight * judged.prob[judged.pairs.own], votes.n_annotators)
 
-    def learn(self, counts: np.ndarray, classes: np.ndarray) -> float:
+    def state(self, counts: np.ndarray, classes: np.ndarray) -> State:
+        return counts, self.prior, self.around
+
+    def leap(self, s0: State, s1: State, s2: State, length: float) -> State:
+        return one_coin.leap(self.total, s0, s1, s2, length)
+
+    def learn(self, state: State) -> float:
+        counts, self.prior, self.around = state
         self.right = counts
         count = np.stack([counts, np.maximum(self.total - counts, 0)], 1)
         self.around = refit(self.around, self.base, count)
@@ -209,13 +232,13 @@ class CoinModel:
         mean = (self.right + self.around[0]) / (self.total + self.around.sum())
         return lambda annotator: _coins.even_confusion(float(mean[annotator]), self.k)
 
-    def state(self) -> dict[str, np.ndarray]:
+    def keep(self) -> dict[str, np.ndarray]:
         value = np.zeros((0, 2)) if self.value is None else self.value
         return {"around": self.around, "value": value, "right": self.right}
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        self.around, self.right = state["around"], state["right"]
-        self.value = state["value"] if len(state["value"]) else None
+    def restore(self, kept: dict[str, np.ndarray]) -> None:
+        self.around, self.right = kept["around"], kept["right"]
+        self.value = kept["value"] if len(kept["value"]) else None
 
 
 MODELS: dict[str, Callable[[Crowd], Model]] = {"one_coin": CoinModel, "dawid_skene": MatrixModel}

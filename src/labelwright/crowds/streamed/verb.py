@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelwright.crowds import temper
+from labelwright.crowds._accelerate import State, climb
 from labelwright.crowds._skills import Right
-from labelwright.crowds._starts import settled, unsettled
+from labelwright.crowds._starts import unsettled
 from labelwright.crowds.aggregation import entropy_bits, mutual_information, usual_evidence
 from labelwright.crowds.choose import best_of, foretold
 from labelwright.crowds.methods import METHODS
@@ -213,21 +214,26 @@ def _fit(
     model: Model, go: Callable[..., Any], state: Path, max_iter: int, tol: float
 ) -> tuple[list[float], Expected, list[str]]:
     """EM; after each pass what it found is kept, so that a killed run loses one pass."""
-    trace, last = _kept(model, state) or ([], None)
-    if last is None:
+    begun = _kept(model, state)
+    trace, last = begun or ([], go(partial(Expectation, model)))
+
+    def step(begin: State) -> tuple[float, State]:
+        nonlocal last
+        penalty = model.learn(begin)
         last = go(partial(Expectation, model))
-    while len(trace) < max_iter and not settled(trace, tol):
-        penalty = model.learn(last.counts, last.classes)
-        last = go(partial(Expectation, model))
-        trace.append(last.loglik + penalty)
-        _keep(model, trace, last, state)
+        return last.loglik + penalty, model.state(last.counts, last.classes)
+
+    found = climb(
+        step, model.state(last.counts, last.classes), model.leap, tol=tol, max_iter=max_iter, trace=trace,
+        kept=lambda _, trace: _keep(model, trace, last, state),
+    )  # fmt: skip
     model.finish(last.counts, last.classes)
-    return trace, last, unsettled(trace, tol, max_iter)
+    return found.trace, last, unsettled(found.trace, tol, found.steps)
 
 
 def _keep(model: Model, trace: list[float], last: Expected, path: Path) -> None:
     temp = path.with_name(f"new-{path.name}")
-    told: dict[str, Any] = {f"model_{name}": value for name, value in model.state().items()}
+    told: dict[str, Any] = {f"model_{name}": value for name, value in model.keep().items()}
     told |= {"trace": trace, "counts": last.counts, "classes": last.classes, "loglik": last.loglik}
     np.savez(temp, right=np.stack(last.right), **told)
     temp.replace(path)
