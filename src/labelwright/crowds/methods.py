@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
 from labelwright.crowds.dawid_skene import fit_dawid_skene
-from labelwright.crowds.fit import Method
+from labelwright.crowds.fit import Fit, Method
 from labelwright.crowds.glad import fit_glad
+from labelwright.crowds.label_model import fit_label_model
 from labelwright.crowds.mace import fit_mace
 from labelwright.crowds.one_coin import fit_one_coin
+from labelwright.crowds.ordinal import fit_ordinal
 from labelwright.crowds.pooling import fit_average
+from labelwright.crowds.prepared import Prepared
 from labelwright.crowds.shares import (
     fit_majority,
     fit_softmax_shares,
@@ -16,6 +24,16 @@ from labelwright.crowds.shares import (
     fit_zero_based_skill,
 )
 from labelwright.crowds.top_two import fit_top_two
+
+
+def _label_model(votes: Prepared, *, random_state: int = 0, **options: Any) -> Fit:
+    """`fit_label_model`; an item without a vote is unknown, as in the other models, where rules alone give it the prior."""
+    fit = fit_label_model(votes, random_state=random_state, **options)
+    known = (np.diff(votes.start) > 0) | (votes.gold >= 0)
+    index = np.where(known[:, None], fit.labels.index, -1)
+    prob, rest = (np.where(known[:, None], fit.labels.prob, 0), np.where(known, fit.labels.rest, 0))
+    return replace(fit, labels=replace(fit.labels, index=index, prob=prob, rest=rest, known=known))
+
 
 METHODS: dict[str, Method] = {
     "vote_shares": fit_vote_shares,
@@ -27,6 +45,8 @@ METHODS: dict[str, Method] = {
     "dawid_skene": fit_dawid_skene,
     "glad": fit_glad,
     "mace": fit_mace,
+    "ordinal": fit_ordinal,
+    "label_model": _label_model,
     "top_two": fit_top_two,
     "average": fit_average,
 }
@@ -41,6 +61,8 @@ DESCRIPTIONS = {
     "dawid_skene": "one confusion matrix per annotator, its rows around the crowd's",
     "glad": "abilities of annotators and difficulties of items",
     "mace": "annotators who know, or else answer by habit",
+    "ordinal": "ordered classes: confusion rows around a shifted, blurred view of the true class",
+    "label_model": "rules: one accuracy each, those that copy each other counted less",
     "top_two": "the best answer, the one it is confused with, and how often",
     "average": "the mean of the labels of seven models",
 }
