@@ -64,6 +64,23 @@ def test_a_given_dependence_is_used_and_all_votes_count_as_one_at_one():
     assert result.labels.dense().max() < 0.9  # no surer than the best annotator
 
 
+@pytest.mark.parametrize("k", [3, 30])  # above 16 classes an item lists those that were voted for
+def test_tempering_alone_changes_no_answer(k):
+    rng = np.random.default_rng(0)
+    n, per_item = 300, 4
+    truth = rng.choice(k, n, p=np.r_[0.6, np.full(k - 1, 0.4 / (k - 1))])  # the first class is common
+    item, annotator = (
+        np.repeat(np.arange(n), per_item),
+        rng.permuted(np.tile(np.arange(9), (n, 1)), axis=1)[:, :per_item],
+    )
+    label = np.where(rng.random(n * per_item) < 0.6, truth[item], rng.integers(0, k, n * per_item))
+    votes = prepare(Votes(item, annotator.ravel(), label, np.arange(n), np.arange(9), LabelSpace(range(k))))
+    full, tempered = (fit_dawid_skene(votes, dependence=d, doubt=0.0).labels for d in (0.0, 0.8))
+    listed = full.prob[:, 0] > full.rest
+    np.testing.assert_array_equal(full.index[listed, 0], tempered.index[listed, 0])
+    assert tempered.prob[:, 0].mean() < full.prob[:, 0].mean() - 0.02
+
+
 def test_many_votes_are_drawn_by_the_seed_only():
     votes, _ = votes_of(0.3, n=4000)
     one, again, other = (fit_one_coin(votes, random_state=s).details["dependence_of_votes"] for s in (0, 0, 1))

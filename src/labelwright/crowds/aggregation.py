@@ -28,12 +28,17 @@ class Aggregation:
     labels: distributions of the true class, calibrated, in the order in which the items first occur.
     items: one row per item: item, label (likeliest class), probability, second (the class it is confused with) and its
         probability, votes, entropy in nats, difficulty (null where the method has none), more_votes (how many more votes of
-        usual quality it takes to be 95 % sure; null beyond 99, or where more votes of this kind do not help), gold.
+        usual quality it takes to be 95 % sure; null beyond 99, or where more votes of this kind do not help), gold, methods_agree
+        (share of the mixed methods whose likeliest class is the label; null where one method was named).
     annotators: one row per annotator: annotator, votes, skill (probability that a vote is right), low and high (90 %), agreement
         (share of votes that are the label in the end), information (bits that a vote tells about the class), cost,
         information_per_cost, spammer (tells next to nothing, and enough votes say so).
-    method: its name.   trace: its objective per step.   scores: how well each method foretold held-out votes, empty where
-        none were compared.   notes: what the user should know.   settings: options, counts and seed.
+    method: its name, "mixture" for method="auto".   trace: its objective per step.   scores: how well each method foretold
+        held-out votes, and its weight in the mixture, empty where none were compared.   others: one row per method that was
+        mixed: method, weight, loglik, behind and error (see `scores`), agreement (share of items on which its likeliest class
+        is the label), differs (number of the other items).   answers: one row per item: item, and the likeliest class of each
+        method. Both are None where one method was named.   notes: what the user should know.
+    settings: options, counts and seed.
     """
 
     labels: SoftLabels
@@ -47,6 +52,8 @@ class Aggregation:
     fit: Fit | None = None
     votes: Prepared | None = None
     costs: np.ndarray | None = None
+    others: pa.Table | None = None
+    answers: pa.Table | None = None
 
     @property
     def space(self) -> LabelSpace:
@@ -76,6 +83,7 @@ class Aggregation:
             "classes": [str(name) for name in self.space.classes],
             "method": self.method,
             "scores": self.scores,
+            "others": [] if self.others is None else self.others.to_pylist(),
             "expected_accuracy": float(probability.mean()) if len(probability) else None,
             "unsure_items": int((probability < 0.8).sum()),
             "spammers": int(np.asarray(self.annotators["spammer"]).sum()),
@@ -90,7 +98,12 @@ class Aggregation:
 
         from labelwright.crowds.report import render
 
+        extra = {"others": self.others, "answers": self.answers}
         return {
+            f"{name}.parquet": lambda path, table=table: pq.write_table(table, path, compression="zstd")
+            for name, table in extra.items()
+            if table is not None
+        } | {
             "items.parquet": lambda path: pq.write_table(self.items, path, compression="zstd"),
             "annotators.parquet": lambda path: pq.write_table(self.annotators, path, compression="zstd"),
             "labels.npz": lambda path: self.labels.save(path),
@@ -152,8 +165,8 @@ def annotator_table(fit: Fit, votes: Prepared, keys: np.ndarray, costs: np.ndarr
     )
 
 
-def item_table(fit: Fit, votes: Prepared, keys: np.ndarray) -> pa.Table:
-    """See `Aggregation.items`."""
+def item_table(fit: Fit, votes: Prepared, keys: np.ndarray, agree: np.ndarray | None = None) -> pa.Table:
+    """See `Aggregation.items`. agree: (N,) share of the mixed methods."""
     import pyarrow as pa
 
     first, second, p_first, p_second = top_two(fit.labels)
@@ -172,8 +185,28 @@ def item_table(fit: Fit, votes: Prepared, keys: np.ndarray) -> pa.Table:
         "difficulty": pa.nulls(len(keys), pa.float64()) if fit.difficulty is None else fit.difficulty,
         "more_votes": pa.array(needed, from_pandas=True).cast("int64"),
         "gold": pa.array(names.decode(votes.gold.astype(np.int64)).tolist()),
+        "methods_agree": pa.nulls(len(keys), pa.float64()) if agree is None else agree,
     }
     return pa.table(columns)
+
+
+def others_tables(
+    fit: Fit, fits: dict[str, Fit], scores: dict[str, dict[str, float]], keys: np.ndarray
+) -> tuple[pa.Table, pa.Table, np.ndarray]:
+    """See `Aggregation.others` and `Aggregation.answers`; and (N,) the share of the methods that agree with the label."""
+    import pyarrow as pa
+
+    label = top_two(fit.labels)[0]
+    best = {name: top_two(one.labels)[0] for name, one in fits.items()}
+    same = np.stack([found == label for found in best.values()])
+    columns: dict[str, Any] = {"method": list(fits)}
+    for name in ("weight", "loglik", "behind", "error"):
+        columns[name] = pa.array([scores[method].get(name) for method in fits], pa.float64())
+    columns["agreement"] = same.mean(1) if len(label) else np.ones(len(fits))
+    columns["differs"] = (~same).sum(1)
+    names = fit.labels.space
+    answers = {"item": keys} | {name: names.decode(found).tolist() for name, found in best.items()}
+    return pa.table(columns), pa.table(answers), same.mean(0)
 
 
 def top_two(labels: SoftLabels) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

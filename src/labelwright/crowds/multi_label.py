@@ -13,7 +13,8 @@ Source: binary relevance over Dawid & Skene 1979 with pooled rates; dependence o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,7 @@ class MultiAggregation:
     annotators: annotator, annotations, ticks, sensitivity and specificity (over all classes and items, weighted by what is
         believed), information (bits that an annotation tells per class, on average).
     sensitivity, specificity: (A, K).   prevalence: (K,).   linked: the second stage is in `prob`.
+    settings: counts and seed.
     scores: stage -> {"loglik": mean log probability of a held-out tick or non-tick in nats, "behind", "error"}.
     """
 
@@ -66,6 +68,48 @@ class MultiAggregation:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     trace: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Every headline figure as plain numbers and strings, ready for JSON."""
+        return {
+            "items": self.items.num_rows,
+            "annotators": self.annotators.num_rows,
+            "classes": [str(name) for name in self.space.classes],
+            "method": "multi-label",
+            "linked": self.linked,
+            "scores": self.scores,
+            "expected_errors": float(np.minimum(self.prob, 1 - self.prob).sum()),
+            "unsure_items": int(((self.prob > 0.2) & (self.prob < 0.8)).any(1).sum()),
+            "steps": len(self.trace),
+            "notes": self.notes,
+            "settings": self.settings,
+        }
+
+    def files(self) -> dict[str, Any]:
+        """File name -> function that writes it: what a label repository keeps of it. probabilities.parquet has a row per item
+        and a column per class."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from labelwright.crowds.report import ROWS, multi_page
+
+        told = self.summary()
+        doubtful = self.items.take(
+            np.argsort(-np.asarray(self.items["expected_errors"]), kind="stable")[:ROWS]
+        ).to_pylist()
+        columns = {"item": self.items["item"]} | {
+            str(name): self.prob[:, k] for k, name in enumerate(self.space.classes)
+        }
+        tables = {"items": self.items, "annotators": self.annotators, "probabilities": pa.table(columns)}
+        present = (self.prob > 0.5).sum(0).tolist()
+        return {
+            f"{name}.parquet": lambda path, table=table: pq.write_table(table, path, compression="zstd")
+            for name, table in tables.items()
+        } | {
+            "report.html": multi_page(told, self.annotators, doubtful, present, self.prevalence).encode(),
+            "summary.json": json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False).encode(),
+        }
 
 
 @dataclass(eq=False)
@@ -148,7 +192,12 @@ def aggregate_multi(
         if linked:
             final = models.prior(final, fold) + _worth(ticks, used)[:, None] * loglik
     prob = np.clip(_logistic(final), 1e-6, 1 - 1e-6)
-    return _result(read, ticks, rates, prob, linked, used, scores, trace, unsettled(trace, tol, max_iter))
+    found = _result(read, ticks, rates, prob, linked, used, scores, trace, unsettled(trace, tol, max_iter))
+    settings = {
+        "votes": int((read.label >= 0).sum()), "annotations": len(ticks.item), "link": link, "dependence": used,
+        "random_state": random_state,
+    }  # fmt: skip
+    return replace(found, settings=settings)
 
 
 def _ticks(votes: Votes) -> _Ticks:

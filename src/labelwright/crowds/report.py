@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from labelwright.crowds.aggregation import Aggregation
 
 ROWS = 60
@@ -16,38 +18,61 @@ ROWS = 60
 
 
 def render(found: Aggregation) -> str:
-    """The page. Names come from the data and are escaped."""
-    from jinja2 import Environment, StrictUndefined
+    """The page of an aggregation."""
+    doubtful = np.argsort(np.asarray(found.items["probability"]), kind="stable")[:ROWS]
+    counted = found.items["label"].to_pylist()
+    items = [counted.count(name) for name in found.space.classes]
+    shares = None if found.fit is None else found.fit.prior
+    return page(found.summary(), found.annotators, found.items.take(doubtful).to_pylist(), items, shares)
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "number": number}
-    template = environment.from_string(
-        resources.files("labelwright.crowds").joinpath("report.html.j2").read_text("utf-8")
-    )
-    items, annotators = found.items, found.annotators
-    doubtful = np.argsort(np.asarray(items["probability"]), kind="stable")[:ROWS]
+
+def page(
+    told: dict[str, Any], annotators: pa.Table, doubtful: list[dict[str, Any]], items: list[int], shares: Any
+) -> str:
+    """The page. Names come from the data and are escaped.
+
+    told: `summary()`.   doubtful: the least certain rows of the items.   items: per class, how many have it as their likeliest.
+    shares: (K,) of the classes, or None.
+    """
     # the least useful first; those who never voted have no information and come last
     information = np.nan_to_num(annotators["information"].to_numpy(zero_copy_only=False).astype(float), nan=np.inf)
     least = np.argsort(information, kind="stable")[:ROWS]
-    return template.render(
-        told=found.summary(),
-        scores=sorted(found.scores.items(), key=lambda pair: pair[1]["behind"]),
-        doubtful=items.take(doubtful).to_pylist(),
+    return _rendered(
+        "report.html.j2",
+        told=told,
+        differs={row["method"]: row["differs"] for row in told.get("others", [])},
+        scores=sorted(told["scores"].items(), key=lambda pair: pair[1]["behind"]),
+        doubtful=doubtful,
         least=annotators.take(least).to_pylist(),
-        n_items=items.num_rows,
-        n_annotators=annotators.num_rows,
-        classes=_classes(found),
+        n_items=told["items"],
+        n_annotators=told["annotators"],
+        classes=[
+            {"name": name, "items": n, "share": None if shares is None else float(shares[i])}
+            for i, (name, n) in enumerate(zip(told["classes"], items))
+        ],
     )
 
 
-def _classes(found: Aggregation) -> list[dict[str, Any]]:
-    """Per class: its share, and how many items have it as their likeliest."""
-    label = found.items["label"].to_pylist()
-    prior = None if found.fit is None else found.fit.prior
-    return [
-        {"name": str(name), "items": label.count(name), "share": None if prior is None else float(prior[i])}
-        for i, name in enumerate(found.space.classes)
-    ]
+def multi_page(
+    told: dict[str, Any], annotators: pa.Table, doubtful: list[dict[str, Any]], items: list[int], shares: np.ndarray
+) -> str:
+    """The same for items with several classes; shares: (K,) of the items that have the class."""
+    information = np.nan_to_num(annotators["information"].to_numpy(zero_copy_only=False).astype(float), nan=np.inf)
+    least = annotators.take(np.argsort(information, kind="stable")[:ROWS]).to_pylist()
+    classes = [{"name": c, "items": n, "share": float(p)} for c, n, p in zip(told["classes"], items, shares)]
+    return _rendered("report_multi.html.j2", told=told, doubtful=doubtful, least=least, classes=classes)
+
+
+def _rendered(template: str, **values: Any) -> str:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = resources.files("labelwright.crowds")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
+    )  # fmt: skip
+    environment.filters |= {"percent": percent, "number": number}
+    return environment.get_template(template).render(**values)
 
 
 def percent(value: float | None) -> str:

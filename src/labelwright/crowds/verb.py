@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.crowds.aggregation import Aggregation, annotator_table, item_table
-from labelwright.crowds.choose import best_of, foretold
+from labelwright.crowds.aggregation import Aggregation, annotator_table, item_table, others_tables
+from labelwright.crowds.choose import MIXTURE, compare, mix, mixture_scores, weigh
 from labelwright.crowds.fit import Fit, Method
+from labelwright.crowds.history import HEARS, heard, read_history
 from labelwright.crowds.methods import METHODS
 from labelwright.crowds.prepared import Prepared, prepare
 from labelwright.errors import DataError, LabelError, OptionError, check_option, check_whole, nearest, rows
 from labelwright.labels import LabelSpace, Votes, as_columns, need
 
-AUTO = ("vote_shares", "one_coin", "dawid_skene", "glad", "mace")
-"""What method="auto" chooses among, simple ones first."""
+AUTO = ("vote_shares", "one_coin", "dawid_skene", "glad", "mace", "top_two")
+"""What method="auto" mixes."""
 
 QUICK = ("vote_shares", "one_coin", "dawid_skene")
 """The same above `MANY` votes."""
@@ -31,6 +32,10 @@ def aggregate(
     *,
     method: str = "auto",
     gold: Any = None,
+    pred_probs: Any = None,
+    features: Any = None,
+    history: Any = None,
+    history_cap: float = 20.0,
     space: LabelSpace | None = None,
     costs: Mapping[Any, float] | None = None,
     random_state: int = 0,
@@ -42,10 +47,17 @@ def aggregate(
     Args:
         votes: `Votes`; a table with the columns item, annotator and label (and weight, time, … if there); or the column of
             items, with `annotator` and `label` as the other two. A missing label is an abstention.
-        method: a name in `METHODS`, or "auto": the model that best foretells votes it has not seen, the simplest of those
-            that are as good within one standard error.
+        method: a name in `METHODS`, or "auto": the mean of the labels of the models in `AUTO`, by the weights with which they
+            best foretell votes (and known classes) they have not seen; `Aggregation.others` has the weights.
         gold: true classes of some items: {item: class}, or a table with the columns item and label. Every method learns
-            from them, and these items get them.
+            from them, and these items get them; "auto" also weighs the models by them.
+        pred_probs: (N, K) a classifier's probabilities, rows in the order in which the items first occur, columns in that of the
+            classes; NaN in a row: none for this item; or `SoftLabels`. The labels are then those of votes and classifier
+            together (`fit_with_classifier`), by "one_coin", "dawid_skene", or both ("auto").
+        features: (N, D) vectors of the items, from which a classifier is trained on the labels, out of fold, twice over.
+        history: earlier work of annotators: {annotator: (right votes, votes)}, or a table with the columns annotator, votes and
+            skill, such as `Aggregation.annotators` of an earlier run. "one_coin" and "dawid_skene", alone and in "auto", begin
+            from it.   history_cap: votes that the history of one annotator counts as at most.
         space: the classes; default: those that occur, sorted.
         costs: {annotator: price of a vote}, for the column `information_per_cost`; default: 1 for each.
         random_state: seed of the held-out votes and of restarts.   progress: called as progress(step, done, total).
@@ -56,7 +68,8 @@ def aggregate(
 
     Raises:
         LabelError, DataError, ColumnError: votes that are none, gold that contradicts the space or names no item.
-        OptionError: an unknown method or option.
+        DataError: a history that is none, or of nobody who voted.
+        OptionError: an unknown method or option, or a history for a method that hears none.
 
     >>> import labelwright as lw
     >>> found = lw.aggregate(["t1", "t1", "t1", "t2", "t2"], ["ann", "bob", "eve", "ann", "bob"], ["a", "a", "b", "b", "b"])
@@ -79,27 +92,36 @@ def aggregate(
             expected="at least one answer",
             fix="check the labels",
         )
+    earlier = read_history(history, history_cap, method, read, prepared.notes)
+    fits: dict[str, Fit] = {}
     scores: dict[str, dict[str, float]] = {}
-    if method == "auto":
-        method, scores = _choose(prepared, random_state, progress)
-    fit = _fit(METHODS[method], prepared, random_state, options)
+    if pred_probs is not None or features is not None:
+        fit = _with_classifier(prepared, method, pred_probs, features, history, random_state, options)
+    elif method == "auto":
+        fit, fits, scores = _auto(prepared, earlier, random_state, progress)
+    else:
+        fit = _fit(heard(method, earlier), prepared, random_state, options)
     price = _prices(costs, read)
+    others, answers, agree = others_tables(fit, fits, scores, read.items) if fits else (None, None, None)
     return Aggregation(
         labels=fit.labels,
-        items=item_table(fit, prepared, read.items),
+        items=item_table(fit, prepared, read.items, agree),
         annotators=annotator_table(fit, prepared, read.annotators, price),
-        method=method,
+        method=fit.method,
         trace=fit.trace,
         scores=scores,
         notes=[*prepared.notes, *fit.notes],
         settings={
-            "method": method, "chosen": "by held-out votes" if scores else "by the caller", "random_state": random_state,
+            "method": fit.method, "chosen": _chosen(prepared, scores), "random_state": random_state,
             "votes": len(prepared), "repeats": prepared.repeats, "abstentions": prepared.abstentions,
-            "gold": int((prepared.gold >= 0).sum()), **options,
+            "gold": int((prepared.gold >= 0).sum()),
+            **({} if earlier is None else {"history": int((earlier.sum(1) > 0).sum()), "history_cap": history_cap}), **options,
         },
         fit=fit,
         votes=prepared,
         costs=price,
+        others=others,
+        answers=answers,
     )  # fmt: skip
 
 
@@ -115,17 +137,60 @@ def _votes(votes: Any, annotator: Any, label: Any, space: LabelSpace | None) -> 
     return Votes.from_columns(votes, annotator, label, space)
 
 
-def _choose(
-    votes: Prepared, random_state: int, progress: Callable[[str, int, int], None] | None
-) -> tuple[str, dict[str, dict[str, float]]]:
-    names = AUTO if len(votes) <= MANY else QUICK
-    scores = foretold(
-        {name: METHODS[name] for name in names if name in METHODS}, votes, random_state=random_state, progress=progress
-    )
-    if not scores:
+def _with_classifier(
+    votes: Prepared,
+    method: str,
+    pred_probs: Any,
+    features: Any,
+    history: Any,
+    random_state: int,
+    options: dict[str, Any],
+) -> Fit:
+    """See `aggregate`; what does not go together is told."""
+    from labelwright.crowds.with_classifier import fit_with_classifier, pred_probs_from_features
+
+    if pred_probs is not None and features is not None:
+        raise OptionError(
+            found="pred_probs and features",
+            expected="one of them",
+            fix="leave features out: the probabilities are there",
+        )
+    check_option("method", method, ("auto", *HEARS))
+    if history is not None:
+        raise OptionError(
+            found="a history beside a classifier",
+            expected="one of them",
+            fix="leave the history out, or the classifier",
+        )
+    chosen = "both" if method == "auto" else method
+    p = pred_probs
+    if p is None:
+        p = pred_probs_from_features(votes, np.asarray(features), method=chosen, random_state=random_state)
+    return fit_with_classifier(votes, p, method=chosen, random_state=random_state, **options)
+
+
+def _auto(
+    votes: Prepared, earlier: np.ndarray | None, random_state: int, progress: Callable[[str, int, int], None] | None
+) -> tuple[Fit, dict[str, Fit], dict[str, dict[str, float]]]:
+    """The mixture, the models in it, and how well each foretold held-out votes."""
+    methods = {name: heard(name, earlier) for name in (AUTO if len(votes) <= MANY else QUICK)}
+    found = compare(methods, votes, random_state=random_state, progress=progress)
+    if not found.enough:
         votes.notes.append("too few items have two votes to tell models apart: the vote shares are taken")
-        return "vote_shares", {}
-    return best_of(scores, names), scores
+        return METHODS["vote_shares"](votes, random_state=random_state), {}, {}
+    weights, trace = weigh(found)
+    fits = {name: methods[name](votes, random_state=random_state) for name in found.names}
+    scores = mixture_scores(found, random_state)
+    for name, weight in zip(found.names, weights.tolist()):
+        scores.setdefault(name, {})["weight"] = weight
+    return mix(list(fits.values()), weights, trace), fits, scores
+
+
+def _chosen(votes: Prepared, scores: dict[str, dict[str, float]]) -> str:
+    """How the method came to be."""
+    if MIXTURE not in scores:
+        return "by held-out votes" if scores else "by the caller"
+    return "weights by held-out votes" + (" and known classes" if (votes.gold >= 0).any() else "")
 
 
 def _fit(method: Method, votes: Prepared, random_state: int, options: dict[str, Any]) -> Fit:

@@ -49,6 +49,7 @@ class StreamedAggregation:
         `stream.open_rows` and `audit` read them.
     annotators: as in `Aggregation`.   doubtful: the least certain items, as rows of `items`.
     method, trace, scores, notes, settings: as in `Aggregation`.   confusion: annotator number -> (K, K) [true, given].
+    shares: (K,) of the classes.   counted: figures of all items, for `summary`.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class StreamedAggregation:
     method: str
     trace: list[float]
     confusion: Callable[[int], np.ndarray]
+    shares: np.ndarray
     counted: dict[str, Any]
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -79,6 +81,32 @@ class StreamedAggregation:
             "notes": self.notes,
             "settings": self.settings,
         }
+
+    def files(self) -> dict[str, Any]:
+        """File name -> function that writes it: what a label repository keeps, the parts of the items and labels in one file
+        each."""
+        from labelwright.crowds.report import page
+
+        told = self.summary()
+        return {
+            "items.parquet": lambda path: joined(self.folder / "items", path),
+            "labels.parquet": lambda path: joined(self.folder / "labels", path),
+            "annotators.parquet": (self.folder / "annotators.parquet").read_bytes(),
+            "report.html": page(
+                told, self.annotators, self.doubtful.to_pylist(), self.counted["items_per_class"], self.shares
+            ).encode(),
+            "summary.json": (self.folder / "summary.json").read_bytes(),
+        }
+
+
+def joined(folder: Path, path: Path) -> None:
+    """The Parquet files of a folder as one, row group by row group."""
+    import pyarrow.parquet as pq
+
+    parts = sorted(folder.glob("part-*.parquet"))
+    with pq.ParquetWriter(path, pq.read_schema(parts[0]), compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part))
 
 
 def aggregate_rows(
@@ -157,8 +185,8 @@ def aggregate_rows(
         "unsure_items": written.unsure, "items_per_class": written.items.tolist(),
     }  # fmt: skip
     found = StreamedAggregation(
-        folder, read.space, annotators, _doubtful(folder, written.doubtful), chosen, trace, confusion, counted, scores,
-        [*read.notes, *notes], settings,
+        folder, read.space, annotators, _doubtful(folder, written.doubtful), chosen, trace, confusion, model.shares, counted,
+        scores, [*read.notes, *notes], settings,
     )  # fmt: skip
     _finish(found)
     return found
