@@ -121,6 +121,68 @@ def crowds(found: dict[str, Any]) -> str:
     return "\n".join(out) + "\n"
 
 
+def mixtures(found: dict[str, Any]) -> str:
+    """`auto` against the best of the plain rivals, per set; and with everything chosen on the other sets."""
+    out = [
+        "| set | auto | best rival by accuracy | 90 % interval, points | least log loss of the rivals | chosen on the others |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for case, row in found["auto"].items():
+        low, high = (100 * x for x in row["mix"]["interval"])
+        other = found["leave one set out"]["any"][case]
+        out.append(
+            f"| {case} | {row['mix']['accuracy']:.3f}, {row['mix']['nll']:.3f} | {row['best by accuracy']} {row['accuracy']:.3f} "
+            f"| {low:+.1f} to {high:+.1f} | {row['least nll by']} {row['least nll']:.3f} "
+            f"| {other['accuracy']:.3f}, {other['nll']:.3f} |"
+        )
+    return "\n".join(out) + "\n"
+
+
+def speeds(found: dict[str, Any]) -> str:
+    """CPU seconds of a model and of crowd-kit's, on made-up votes."""
+    pairs = {"one_coin": "OneCoinDawidSkene", "dawid_skene": "DawidSkene", "glad": "GLAD", "mace": "MACE"}
+    out = ["| votes | model | CPU s | crowd-kit's | times faster |", "| --- | --- | ---: | ---: | ---: |"]
+    for size, row in found["made"].items():
+        for ours, theirs in pairs.items():
+            peer = row.get(f"crowd-kit {theirs}")
+            if peer and ours in row:
+                mine, other = row[ours]["cpu_s"], peer["cpu_s"]
+                out.append(f"| {size} | {ours} | {mine:.2f} | {other:.2f} | {other / max(mine, 1e-3):.0f} |")
+    return "\n".join(out) + "\n"
+
+
+def classifier(found: dict[str, Any]) -> str:
+    """Votes and a classifier: accuracy / AUROC of the consensus quality / log loss."""
+    arms = ("classifier alone", "votes alone", "CROWDLAB", "with classifier")
+    out = ["| votes | " + " | ".join(arms) + " |", "| --- |" + " ---: |" * len(arms)]
+    for case, row in found.items():
+        if isinstance(row, dict) and "CROWDLAB" in row:
+            cells = [f"{row[arm]['accuracy']:.4f} / {row[arm]['auroc']:.4f} / {row[arm]['nll']:.4f}" for arm in arms]
+            out.append(f"| {case} | " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def beyond(found: dict[str, Any]) -> str:
+    """Votes read in passes and in memory."""
+    out = ["| votes | arm | CPU s | s | MB | steps | accuracy |", "| ---: | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for arm, row in found["arms"].items():
+        out.append(
+            f"| {found['votes']:,} | {arm} | {row['cpu_s']:.0f} | {row['seconds']:.0f} | {row['memory'] / 1e6:,.0f} "
+            f"| {row['steps']} | {row['accuracy']:.4f} |"
+        )
+    return "\n".join(out) + "\n"
+
+
+def large(found: dict[str, Any]) -> str:
+    """Ten million votes, in one line."""
+    used, size = found["cpu_s"], found["extra_bytes_per_vote_at_most"]
+    return f"{used:.0f} CPU s, {found['steps']} steps, at most {size:.0f} bytes per vote"
+
+
+def _result(name: str) -> Any:
+    return json.loads((HERE / "results" / f"{name}.json").read_text())
+
+
 def main() -> None:
     """Fill the page's marked places."""
     errors = json.loads((HERE / "results" / "error_model.json").read_text())
@@ -131,7 +193,12 @@ def main() -> None:
         "SOURCES": sources(errors),
         "COUNTS": counts(drawn),
         "MASKS": masks(json.loads((HERE / "results" / "masks.json").read_text())),
-        "CROWDS": crowds(json.loads((HERE / "results" / "crowd_models.json").read_text())),
+        "CROWDS": crowds(_result("crowd_models")),
+        "MIXTURES": mixtures(_result("crowd_models")),
+        "SPEEDS": speeds(_result("crowd_models")),
+        "CLASSIFIER": classifier(_result("crowd_with_classifier")),
+        "LARGE": large(_result("crowd_models")["large"]),
+        "BEYOND": beyond(_result("crowd_streamed")),
         "BOXES": boxes(json.loads((HERE / "results" / "boxes.json").read_text())),
     }
     for mark, table in tables.items():
