@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
@@ -100,3 +102,32 @@ def test_errors_tell_the_fix():
         calibrate(p * 9 - 4, labels)
     with pytest.raises(LabelError, match="at least one label"):
         expected_calibration_error(p, np.full(20, -1))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 7), st.integers(1, 60))
+def test_calibration_bins_do_not_depend_on_the_cut(seed, k, step):
+    from labelwright.features.calibration import CalibrationBins
+    from labelwright.stream import open_rows, run
+
+    rng = np.random.default_rng(seed)
+    p, labels = rng.dirichlet(np.ones(k + 1), 80), rng.integers(-1, k + 1, 80)
+    labels[0] = 0
+    naive_count, naive_right, naive_sum = np.zeros(5), np.zeros(5), np.zeros(5)
+    for y, row in zip(labels, p):
+        if y >= 0:
+            b = min(int(row.max() * 5), 4)
+            naive_count[b] += 1
+            naive_right[b] += row.argmax() == y
+            naive_sum[b] += row.max()
+    whole = CalibrationBins(5)
+    whole.update((labels, p))
+    for found in (
+        whole.result(),
+        run(lambda: CalibrationBins(5), open_rows((labels, p)), chunk_entries=step, tasks=7),
+        CalibrationBins.from_state(whole.state()).result(),
+    ):
+        np.testing.assert_array_equal(found.items, naive_count)
+        np.testing.assert_array_equal(found.right, naive_right)
+        np.testing.assert_allclose(found.claimed, naive_sum)
+        np.testing.assert_allclose(found.error, expected_calibration_error(p, labels, n_bins=5))

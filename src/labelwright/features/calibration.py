@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelwright.errors import LabelError, check_option
+from labelwright.errors import LabelError, check_option, check_whole
 from labelwright.features.folds import fold_ids
 from labelwright.labels import PredProbs, as_matrix
 from labelwright.labels.check import check_class_ids, check_pred_probs
@@ -120,15 +120,71 @@ def expected_calibration_error(pred_probs: PredProbs, labels: np.ndarray, *, n_b
     known = np.flatnonzero(labels >= 0)
     if len(known) == 0:
         raise LabelError(found="no labelled item", expected="labels to compare with", fix="pass at least one label")
-    gap = np.zeros(n_bins)
+    bins = CalibrationBins(n_bins)
     step = max(1, 2**20 // p.shape[1])
     for s in range(0, len(known), step):
         part = known[s : s + step]
-        rows = p[part]
-        top = rows.max(axis=1).astype(np.float64)
-        bins = np.minimum((top * n_bins).astype(np.int64), n_bins - 1)
-        gap += np.bincount(bins, weights=top - (rows.argmax(axis=1) == labels[part]), minlength=n_bins)
-    return float(np.abs(gap).sum() / len(known))
+        bins.update((labels[part], p[part]))
+    return bins.result().error
+
+
+class Calibration(NamedTuple):
+    """Bins of equal width of the top probability, (B,) each: items, how many were right, and the sum of the probabilities.
+    error: the expected calibration error."""
+
+    items: np.ndarray
+    right: np.ndarray
+    claimed: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Mean gap between claim and accuracy, weighted by items; NaN without any."""
+        total = self.items.sum()
+        return float(np.abs(self.claimed - self.right).sum() / total) if total else float("nan")
+
+
+class CalibrationBins:
+    """Mergeable statistic behind `expected_calibration_error` and a reliability diagram; a chunk is `(labels, pred_probs)`.
+
+    Counts are whole numbers; the sums of probabilities depend on the cut in the last digits only.
+
+    >>> from labelwright.stream import run
+    >>> labels, p = np.array([0, 0, 0, 1]), np.array([[0.75, 0.25]] * 4)
+    >>> run(CalibrationBins, (labels, p)).error
+    0.0
+    """
+
+    def __init__(self, n_bins: int = 15):
+        check_whole("n_bins", n_bins, 1)
+        self.count, self.right, self.claimed = np.zeros(n_bins, np.int64), np.zeros(n_bins, np.int64), np.zeros(n_bins)
+
+    def update(self, chunk: tuple[np.ndarray, Any]) -> None:
+        labels, p = chunk
+        known = np.flatnonzero(labels >= 0)
+        rows = as_matrix(p)[known]
+        top = rows.max(axis=1).astype(np.float64) if len(rows) else np.zeros(0)
+        n = len(self.count)
+        at = np.minimum((top * n).astype(np.int64), n - 1)
+        self.count += np.bincount(at, minlength=n)
+        self.right += np.bincount(at[rows.argmax(axis=1) == labels[known]], minlength=n)
+        self.claimed += np.bincount(at, top, n)
+
+    def merge(self, other: CalibrationBins) -> None:
+        self.count += other.count
+        self.right += other.right
+        self.claimed += other.claimed
+
+    def result(self) -> Calibration:
+        return Calibration(self.count, self.right, self.claimed)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"count": self.count, "right": self.right, "claimed": self.claimed}
+
+    @classmethod
+    def from_state(cls, state: dict[str, np.ndarray]) -> CalibrationBins:
+        self = cls(len(state["count"]))
+        self.count, self.right, self.claimed = (state[name].copy() for name in ("count", "right", "claimed"))
+        return self
 
 
 def _log(pred_probs: np.ndarray) -> np.ndarray:
