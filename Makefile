@@ -25,12 +25,13 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The browser in which the tests look at the report. Without the right to install it, that one test skips and says so.
+# The browser in which the tests look at pages, and a PostgreSQL that they start and stop. Without the right to install them, those
+# tests skip and say so.
 $(VENV)/.system: $(VENV)/.core
-	command -v chromium >/dev/null || \
+	{ command -v chromium >/dev/null && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } || \
 	  { command -v apt-get >/dev/null && test "$$(id -u)" = 0 && apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
-	  echo "no chromium, and no right to install it: the browser test will be skipped"
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql >/dev/null; } || \
+	  echo "no chromium or PostgreSQL, and no right to install them: their tests will be skipped"
 	touch $@
 
 test: $(VENV)/.system check docs
