@@ -125,3 +125,7 @@ def _print_outcome(f: dict[str, Any]) -> None:
     say.print(
         f"written to [bold]{say.plain(f['repository'])}[/]: report.html, issues.parquet, items.parquet, summary.json"
     )
+    say.print(
+        f"next: [bold]labelwright review {say.plain(f['repository'])}[/] opens the review app, where people settle the rest "
+        '(pip install "labelwright\\[web]")'
+    )
