@@ -31,7 +31,10 @@ SUBJECTS = {
     "classifier": "crowd_with_classifier",
     "agreement": "crowd_agreement",
     "rules": "label_model",
+    "desk": "review_desk",
+    "losses": "losses",
     "page": "page",
+    "review": "review_latency",
 }
 
 

@@ -165,7 +165,7 @@ def audit_file(
     content = item_content(table, columns, root)
     written = result.files(
         content=content, table=_told_table(table, columns), label=columns.label,
-        name=Path(data).name, n_review=review_size, seed=seed,
+        name=Path(data).name, root=root, n_review=review_size, seed=seed,
     )  # fmt: skip
     folder = repo.write_audit(written)
     if kept is not None:

@@ -279,17 +279,19 @@ class Audit:
         table: Any = None,
         label: str | None = None,
         name: str | None = None,
+        root: str | os.PathLike[str] | None = None,
         n_review: int = 200,
         seed: int = 0,
     ) -> dict[str, Any]:
         """File name -> function that writes it: what a label repository keeps of an audit.
 
         content: as in `report`.   table, label, name: the data set's table, its label column and name, for the nutrition
-        label.   n_review, seed: of the review sample.
+        label.   root: the folder that image paths stand below.   n_review, seed: of the review sample.
         """
         import pyarrow.parquet as pq
 
         from labelwright.auditing.companions import companions
+        from labelwright.auditing.material import review_files
         from labelwright.auditing.report import details, render
 
         sample = self.review_sample(n_review, seed)
@@ -316,6 +318,7 @@ class Audit:
             "items.parquet": self.write_items,
             "review_sample.csv": lambda path: self._write_form(sample, content, path),
             **{file: lambda path, make=make: path.write_text(make(), encoding="utf-8") for file, make in texts.items()},
+            **review_files(self, content=content, root=root, seed=seed),
         }
 
     def write_items(self, path: str | os.PathLike[str]) -> None:

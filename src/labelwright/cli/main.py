@@ -15,6 +15,7 @@ from labelwright.cli import audit as _audit
 from labelwright.cli import demo as _demo
 from labelwright.cli import exchange as _exchange
 from labelwright.cli import labels as _labels
+from labelwright.cli import review as _review
 from labelwright.cli import systems as _systems
 from labelwright.cli.console import say
 from labelwright.errors import LabelwrightError
@@ -30,6 +31,7 @@ app.command("audit")(_audit.audit)
 app.command("aggregate")(_aggregate.aggregate)
 app.command("advise")(_advise.advise)
 app.command("demo")(_demo.demo)
+app.command("review")(_review.review)
 app.command("log")(_labels.log)
 app.command("diff")(_labels.diff)
 app.command("show")(_labels.show)
