@@ -8,7 +8,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from labelwright.errors import DataError
+from labelwright.errors import DataError, OptionError
 from labelwright.webapp.refusals import NoSuchItem
 from labelwright.webapp.views import Content
 
@@ -41,10 +41,25 @@ def media_type(head: bytes) -> str:
     return next((name for magic, name in _MEDIA if head.startswith(magic)), "application/octet-stream")
 
 
+def _check_beside(root: Path, folder: Path) -> None:
+    """Raise unless the files lie where the repository lies: a repository of somebody else could name any folder of this
+    machine, and a browser would then be shown what is there."""
+    home = folder.resolve().parents[2]  # HOME/NAME.labels/audits/0001
+    if not root.resolve().is_relative_to(home):
+        raise OptionError(
+            found=f"items whose files lie in {root}, outside of {home}",
+            expected="your word that they may be shown",
+            fix=f"pass --data {root}, or the folder in which they are now",
+        )
+
+
 class Contents:
     """The content of the items of one audit, by row. Threads may share it.
 
     kind: "text", "image", "row" or "none".   root: the data's folder, None where nothing stands in files.
+
+    Raises:
+        OptionError: files outside of the folder in which the repository lies, and no `root` that allows them.
     """
 
     def __init__(self, folder: Path, *, root: Path | None = None):
@@ -56,6 +71,8 @@ class Contents:
         self.kind = str(told.get("kind", "none"))
         given = root if root is not None else told.get("root")
         self.root = None if given is None else Path(given)
+        if root is None and self.root is not None:
+            _check_beside(self.root, folder)
         if self.kind != "none":
             import pyarrow.parquet as pq
 
