@@ -1,0 +1,162 @@
+"""Losses forward and backward against torch's own cross_entropy on the same tensors, one thread: time and peak memory.
+
+python benchmarks/losses.py        # writes benchmarks/results/losses.json, about a minute
+
+The rival of a loss takes the same kind of target: class ids, soft targets, or the softmax of a teacher's logits (computed
+inside the rival too, as it is inside ours). All are timed in turn, in a random order that changes every round, so that the
+machine's moods fall on all alike; the time is the process's own, the least of all rounds. Memory is the most held at once
+beyond the inputs by the tensors that torch makes; what a kernel needs within itself is not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from labelwright.learning import losses as L
+
+SIZES = ((256, 10), (4096, 10), (256, 1000), (4096, 1000))
+Loss = Callable[[Tensor], Tensor]
+
+
+def contenders(n: int, k: int) -> dict[str, tuple[str, Loss]]:
+    """name -> (its rival, student logits -> loss)."""
+    torch.manual_seed(0)
+    t, w = torch.randn(2, n, k) * 3
+    q, y = (torch.randn(n, k) * 3).softmax(-1), torch.randint(0, k, (n,))
+    score, spread = torch.rand(n) * 4 + 1, torch.rand(n)
+    judge = L.logit_discriminator(k)
+    out: dict[str, tuple[str, Loss]] = {
+        "torch, ids": ("torch, ids", lambda z: F.cross_entropy(z, y)),
+        "torch, soft": ("torch, soft", lambda z: F.cross_entropy(z, q)),
+        "torch, teacher": ("torch, teacher", lambda z: F.cross_entropy(z, t.softmax(-1))),
+    }
+    for name in ("soft_cross_entropy", "kl", "js", "reverse_kl", "jeffreys", "label_smoothing", "focal", "margin"):
+        loss = L.LOSSES[name]
+        out[f"{name}, ids"] = ("torch, ids", lambda z, loss=loss: loss(z, y))
+        out[f"{name}, soft"] = ("torch, soft", lambda z, loss=loss: loss(z, q))
+    out |= {
+        "soft_cross_entropy, soft, unchecked": ("torch, soft", lambda z: L.soft_cross_entropy(z, q, check=False)),
+        "kl, soft, unchecked": ("torch, soft", lambda z: L.kl(z, q, check=False)),
+        "ordinal_loss, ids": ("torch, ids", lambda z: L.ordinal_loss(z, y)),
+        "jaccard_metric of classes, soft": ("torch, soft", lambda z: L.jaccard_metric(z, q, kind="classes")),
+        "kd": ("torch, teacher", lambda z: L.kd(z, t, temperature=4.0)),
+        "nkd": ("torch, teacher", lambda z: L.nkd(z, y, teacher_logits=t)),
+        "nkd at 3": ("torch, teacher", lambda z: L.nkd(z, y, teacher_logits=t, temperature=3.0)),
+        "decoupled_kd": ("torch, teacher", lambda z: L.decoupled_kd(z, y, teacher_logits=t)),
+        "dist": ("torch, teacher", lambda z: L.dist(z, t)),
+        "uskd": ("torch, teacher", lambda z: L.uskd(z, y, weak_logits=w)),
+        "similarity_discriminator": (
+            "torch, teacher",
+            lambda z: L.similarity_discriminator(z, t, discriminator=judge),
+        ),
+        "hint": ("torch, soft", lambda z: L.hint(z, t)),
+    }
+    if n <= 256:  # pairs and triplets
+        out["relational_kd, distances"] = ("torch, soft", lambda z: L.relational_kd(z, t, angle=0.0))
+        out["fidelity"] = ("torch, soft", lambda z: L.fidelity(z, score, std=spread))
+    return out
+
+
+def once(loss: Loss, z: Tensor) -> None:
+    z.grad = None
+    loss(z).backward()
+
+
+def times(made: dict[str, tuple[str, Loss]], z: Tensor, rounds: int) -> dict[str, float]:
+    """Seconds of one step, the least of the rounds."""
+    inner = max(1, min(20, 200_000 // z.numel()))
+    best = dict.fromkeys(made, float("inf"))
+    order = random.Random(0)
+    for _ in range(rounds):
+        for name in order.sample(list(made), len(made)):
+            loss = made[name][1]
+            once(loss, z)
+            once(loss, z)
+            start = time.process_time()
+            for _ in range(inner):
+                once(loss, z)
+            best[name] = min(best[name], (time.process_time() - start) / inner)
+    return best
+
+
+class Held(TorchDispatchMode):
+    """Counts the bytes of the tensors that torch made and still holds, after each of its operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        tensors = [x for x in gc.get_objects() if type(x) in (Tensor, torch.nn.Parameter)]
+        self.refs = [StorageWeakRef(x.untyped_storage()) for x in tensors]
+        self.inputs = {ref.cdata for ref in self.refs}
+        self.live: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves((args, out)):
+            if isinstance(x, Tensor):
+                ref = StorageWeakRef(x.untyped_storage())
+                if ref.cdata not in self.inputs:
+                    self.live[ref.cdata] = (ref, x.untyped_storage().nbytes())
+        self.live = {key: (ref, size) for key, (ref, size) in self.live.items() if not ref.expired()}
+        self.most = max(self.most, sum(size for _, size in self.live.values()))
+        return out
+
+
+def peak_bytes(loss: Loss, z: Tensor) -> int:
+    """The most memory held at once during a step, the gradient of the logits included, the inputs not."""
+    once(loss, z)
+    z.grad = None
+    with Held() as held:
+        loss(z).backward()
+    return held.most
+
+
+def main() -> None:
+    """Time every loss at every size, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=8, help="times that each loss is timed (default 8)")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "losses.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = []
+    for n, k in SIZES:
+        made, z = contenders(n, k), torch.randn(n, k, requires_grad=True)
+        rounds = options.rounds if n * k < 1_000_000 else max(2, options.rounds // 2)
+        took = times(made, z, rounds)
+        for name, (rival, _) in made.items():
+            memory = {label: peak_bytes(made[label][1], z) for label in (name, rival)}
+            lines.append(
+                {
+                    "n": n, "k": k, "loss": name, "rival": rival, "microseconds": took[name] * 1e6,
+                    "ratio": took[name] / took[rival], "peak_bytes": memory[name],
+                    "peak_ratio": memory[name] / max(memory[rival], 1),
+                }
+            )  # fmt: skip
+            line: dict[str, Any] = lines[-1]
+            print(
+                f"{n:5d} x {k:<5d} {name:36s} {line['microseconds']:10.0f} us  {line['ratio']:6.2f} of {rival:15s}"
+                f" {line['peak_bytes'] / 2**20:8.2f} MiB, {line['peak_ratio']:5.2f}",
+                flush=True,
+            )
+    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__, "threads": 1}
+    options.out.write_text(json.dumps({"machine": machine, "rounds": options.rounds, "losses": lines}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

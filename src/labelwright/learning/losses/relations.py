@@ -1,0 +1,176 @@
+"""Learning from how a teacher relates things: correlations, distances, angles, features, and teachers to be taken for.
+
+No labels. Teacher tensors are detached. A loss that compares items with each other says so: there a row of "none" holds
+the row's own share and the whole batch's term, so that its mean is still the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from labelwright.errors import DataError
+from labelwright.learning.losses._rows import check_logits, reduced, soft_rows, wide
+from labelwright.learning.losses.soft import tempered
+
+
+def dist(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float = 1.0,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Distillation of relations: 1 - correlation between the two softmaxes, along each row and along each class.
+
+    T^2 [beta mean over rows + gamma mean over classes]. Rows or classes that are constant have correlation 0 and no
+    gradient. The term along the classes belongs to the whole batch.
+
+    Args:
+        logits, teacher_logits: (..., K); all leading axes are items.   temperature: of both.
+
+    Source: Huang et al. 2022 (DIST).
+    """
+    check_logits(logits, teacher_logits)
+    p = tempered(logits, temperature).softmax(-1)
+    t = tempered(teacher_logits.detach(), temperature).softmax(-1)
+    along_rows = 1 - _correlation(p, t, -1)
+    along_classes = 1 - _correlation(p.reshape(-1, p.shape[-1]), t.reshape(-1, t.shape[-1]), 0).mean()
+    return reduced(temperature**2 * (beta * along_rows + gamma * along_classes), None, reduction)
+
+
+def relational_kd(
+    features: Tensor,
+    teacher_features: Tensor,
+    *,
+    distance: float = 25.0,
+    angle: float = 50.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Distillation of the geometry of a batch: distances of pairs (over their mean) and angles of triplets, by Huber loss.
+
+    Row i holds the pairs and triplets with item i at their vertex. The angles take (N, N, N) floats of memory; with
+    angle=0 they are not computed.
+
+    Args:
+        features: (N, D).   teacher_features: (N, any width).   distance, angle: weights, 25 and 50 in the paper.
+
+    Source: Park et al. 2019.
+    """
+    ours, theirs = _vectors(features, teacher_features)
+    rows = ours.new_zeros(len(ours))
+    if distance:
+        rows = rows + distance * F.smooth_l1_loss(_distances(ours), _distances(theirs), reduction="none").mean(-1)
+    if angle:
+        rows = rows + angle * F.smooth_l1_loss(_angles(ours), _angles(theirs), reduction="none").mean((-2, -1))
+    return reduced(rows, None, reduction)
+
+
+def hint(features: Tensor, teacher_features: Tensor, *, normalise: bool = False, reduction: str = "mean") -> Tensor:
+    """Mean squared difference between features, averaged over everything but the first axis.
+
+    Args:
+        features, teacher_features: (N, ...) of one shape; a layer that brings the student's to the teacher's width is
+            the caller's.   normalise: bring each item's features to length 1 first.
+
+    Source: Romero et al. 2015 (FitNets; there a half times the sum; this is the mean).
+    """
+    if features.shape != teacher_features.shape or not features.ndim:
+        raise DataError(
+            found=f"features {tuple(features.shape)} and teacher_features {tuple(teacher_features.shape)}",
+            expected="one shape, items first",
+            fix="put a linear layer or a 1x1 convolution behind the student's features",
+        )
+    ours, theirs = wide(features).reshape(len(features), -1), wide(teacher_features.detach()).reshape(len(features), -1)
+    if normalise:
+        ours, theirs = F.normalize(ours, dim=-1), F.normalize(theirs, dim=-1)
+    rows = ((ours - theirs) ** 2).mean(-1)
+    return reduced(rows, None, reduction)
+
+
+def similarity_discriminator(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    discriminator: Callable[[Tensor], Tensor],
+    weight: float = 1.0,
+    reversal: float = 1.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy to the mean of the teachers' probabilities, plus a discriminator that tells student from teachers.
+
+    Args:
+        logits: (N, K).   teacher_logits: (N, K), or (M, N, K) of M teachers; the discriminator sees the mean of their logits.
+        discriminator: (N, K) -> (N, 2); `logit_discriminator` makes one. Its parameters get their gradient from here.
+        weight: of the discriminator's loss.
+        reversal: the student gets the discriminator's gradient times -reversal: 1 = it learns to be taken for a
+            teacher (paper), -1 = as in the released code (it learns to be told apart), 0 = it does not feel it.
+
+    Source: Shen & Savvides 2020 (MEAL V2).
+    """
+    check_logits(logits, teacher_logits[0] if teacher_logits.ndim == logits.ndim + 1 else teacher_logits)
+    z, t = wide(logits), wide(teacher_logits.detach())
+    t = t[None] if t.ndim == z.ndim else t
+    similarity = soft_rows(z, t.softmax(-1).mean(0))
+    felt = z.detach() - reversal * (z - z.detach())  # the value of z, exactly; the gradient times -reversal
+    seen = [discriminator(felt), discriminator(t.mean(0))]
+    if any(s.shape != (*z.shape[:-1], 2) for s in seen):
+        raise DataError(
+            found=f"a discriminator that gives {tuple(seen[0].shape)} for logits of shape {tuple(z.shape)}",
+            expected=f"{(*z.shape[:-1], 2)}, one score for student and one for teacher",
+            fix="use logit_discriminator(n_classes)",
+        )
+    told = [
+        F.binary_cross_entropy_with_logits(wide(s), torch.tensor(truth).to(z).expand(s.shape), reduction="none").mean(
+            -1
+        )
+        for s, truth in zip(seen, ([1.0, 0.0], [0.0, 1.0]))
+    ]
+    rows = similarity + weight * 0.5 * (told[0] + told[1])
+    return reduced(rows, None, reduction)
+
+
+def logit_discriminator(n_classes: int) -> torch.nn.Module:
+    """K -> K/8 -> K/64 -> 2 with ReLU between, hidden layers at least 8 wide; no ReLU behind the last."""
+    first, second = max(8, n_classes // 8), max(8, n_classes // 64)
+    nn = torch.nn
+    return nn.Sequential(
+        nn.Linear(n_classes, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(), nn.Linear(second, 2)
+    )  # fmt: skip
+
+
+def _correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    """Pearson's, along `dim`; 0 without a gradient where either is constant up to rounding."""
+    scale = a.norm(dim=dim), b.norm(dim=dim)
+    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    size = a.norm(dim=dim), b.norm(dim=dim)
+    noise = 4 * torch.finfo(a.dtype).eps
+    moves = (size[0] > noise * scale[0]) & (size[1] > noise * scale[1])
+    return torch.where(moves, (a * b).sum(dim) / (size[0] * size[1] + 1e-8), 0.0)
+
+
+def _vectors(features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
+    if features.ndim != 2 or teacher_features.ndim != 2 or len(features) != len(teacher_features):
+        raise DataError(
+            found=f"features {tuple(features.shape)} and teacher_features {tuple(teacher_features.shape)}",
+            expected="(N, D) and (N, any width) of the same N items",
+            fix="pool or flatten to one vector per item: features.flatten(1)",
+        )
+    return wide(features), wide(teacher_features.detach())
+
+
+def _distances(x: Tensor) -> Tensor:
+    """(N, N) Euclidean distances over the mean of those above 0."""
+    d = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    return d / (d.sum() / (d > 0).sum().clamp_min(1)).clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def _angles(x: Tensor) -> Tensor:
+    """(N, N, N) cosine of the angle at item a between b and c; 0 where b or c lies on a."""
+    toward = F.normalize(x[None] - x[:, None], dim=-1)  # [a, b] from a to b
+    return toward @ toward.transpose(1, 2)
