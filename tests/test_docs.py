@@ -20,7 +20,9 @@ def shape(text):
     return re.sub(r"\d[\d,.]*", "#", text).strip()
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/structures.md", "docs/tutorial-crowd.md", "docs/votes.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/index.md", "docs/structures.md", "docs/tutorial-crowd.md", "docs/votes.md"]
+)
 def test_the_story_runs_as_pasted(page):
     code, output = blocks(page, "python")[0], blocks(page, "text")[0]
     out = io.StringIO()
