@@ -69,11 +69,11 @@ def check(receipts, leases, told, events, each):
 
 
 def test_twenty_reviewers_on_sqlite(team, tmp_path):
-    check(*team(tmp_path / "review.db", 50), 50)
+    check(*team(tmp_path / "review.db", 10), 10)
 
 
 def test_twenty_reviewers_on_postgresql(team, postgres_url):
-    check(*team(postgres_url, 50), 50)
+    check(*team(postgres_url, 10), 10)
 
 
 @pytest.mark.slow
