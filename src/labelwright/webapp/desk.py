@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from labelwright.store import Repository
 
 _AHEAD = 3  # leases beyond the one in work
+_PATIENCE = 50  # looks at a queue whose last items are locked by others
 
 
 class Desk:
@@ -137,6 +138,17 @@ class Desk:
         if stream == "adjudication":
             self._needs(user, "adjudicator")
         conditions = [] if filters is None else filters.conditions()
+        for _ in range(_PATIENCE):
+            lease = self._next(user, stream, ahead, conditions)
+            if lease is not None or self._engine.dialect.name == "sqlite":
+                return lease
+            with reading(self._engine) as conn:  # the last items may be in others' hands for some milliseconds
+                if not leasing.any_free(conn, self._queue, user.id, stream, time.time(), conditions):
+                    return None
+            time.sleep(0.02)
+        return None
+
+    def _next(self, user: User, stream: str, ahead: int, conditions: list[Any]) -> Lease | None:
         now = time.time()
         until = now + self._lease_seconds
         with writing(self._engine, durable=False) as conn:

@@ -77,6 +77,15 @@ def candidate(
         passed_over.append(row.id)
 
 
+def any_free(conn: Connection, queue: int, user: int, stream: str, now: float, conditions: Iterable[Any] = ()) -> bool:
+    """Whether an item of the stream is left for the user, also one that somebody else's transaction holds at this moment."""
+    wanted = items.c.conflict if stream == "adjudication" else items.c.open
+    query = select(items.c.id).where(items.c.queue_id == queue, wanted, *conditions, *_free(user, stream, now))
+    if stream == "estimation":
+        query = query.where(items.c.place.is_not(None))
+    return conn.execute(query.limit(1)).scalar() is not None
+
+
 def gold_candidate(conn: Connection, queue: int, user: int, at: float) -> Row[Any] | None:
     """A gold item that the user has not answered, chosen by `at` in [0, 1)."""
     answered = exists().where(answers.c.item_id == items.c.id, answers.c.user_id == user)
