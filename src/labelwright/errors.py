@@ -6,6 +6,7 @@ LabelwrightError
 ├── DataError(ValueError)           items, features or files that cannot be read as described
 ├── ColumnError(KeyError)           a column that is not there
 ├── OptionError(ValueError)         an option with a value we do not know
+├── TrainingError(ArithmeticError)  a training that cannot go on
 ├── RepositoryError(OSError)        a label repository that exists, is foreign, or is damaged
 └── MissingExtra(ImportError)       an optional package that is not installed
 
@@ -51,6 +52,10 @@ class ColumnError(LabelwrightError, KeyError):
 
 class OptionError(LabelwrightError, ValueError):
     """An option with a value we do not know."""
+
+
+class TrainingError(LabelwrightError, ArithmeticError):
+    """A training that cannot go on."""
 
 
 class RepositoryError(LabelwrightError, OSError):
