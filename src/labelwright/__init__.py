@@ -28,7 +28,14 @@ _PUBLIC = {
     "Comparisons": "labelwright.labels",
     "LabelProportions": "labelwright.labels",
     "LabelMap": "labelwright.labels",
+    "evaluate": "labelwright.learning",
     "out_of_fold": "labelwright.features",
+    "relabel": "labelwright.annotators",
+    "train": "labelwright.learning",
+    "Recipe": "labelwright.learning",
+    "SoftLabelClassifier": "labelwright.learning",
+    "TrainData": "labelwright.learning",
+    "TrainedModel": "labelwright.learning",
     "LabelwrightError": "labelwright.errors",
 }
 
@@ -36,6 +43,7 @@ __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from labelwright.advising import advise as advise
+    from labelwright.annotators import relabel as relabel
     from labelwright.auditing import Audit as Audit
     from labelwright.auditing import PartAudit as PartAudit
     from labelwright.auditing import audit as audit
@@ -56,6 +64,12 @@ if TYPE_CHECKING:
     from labelwright.labels import MultiLabels as MultiLabels
     from labelwright.labels import SoftLabels as SoftLabels
     from labelwright.labels import Votes as Votes
+    from labelwright.learning import Recipe as Recipe
+    from labelwright.learning import SoftLabelClassifier as SoftLabelClassifier
+    from labelwright.learning import TrainData as TrainData
+    from labelwright.learning import TrainedModel as TrainedModel
+    from labelwright.learning import evaluate as evaluate
+    from labelwright.learning import train as train
 
 
 def __getattr__(name: str) -> Any:

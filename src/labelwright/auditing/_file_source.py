@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from labelwright.auditing.content import MATRIX, column_names, matrix_file, stacked
 from labelwright.auditing.streamed import LARGE
 from labelwright.errors import ColumnError, LabelwrightError
+from labelwright.features.content import MATRIX, column_names, matrix_file, stacked
 from labelwright.stream import Rows, open_rows
 
 if TYPE_CHECKING:

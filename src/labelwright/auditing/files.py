@@ -19,17 +19,17 @@ from labelwright.auditing._file_source import probabilities, read_source
 from labelwright.auditing._inputs import Inputs, read_inputs
 from labelwright.auditing._record import record_audit
 from labelwright.auditing._sources import predict
-from labelwright.auditing.content import (
-    default_repository,
-    holds_paths,
-    item_content,
-    item_vectors_of,
-)
 from labelwright.auditing.result import Audit
 from labelwright.auditing.streamed import as_rows, in_memory
 from labelwright.auditing.streamed.source import match
 from labelwright.auditing.verb import audit
 from labelwright.errors import LabelwrightWarning
+from labelwright.features.content import (
+    default_repository,
+    holds_paths,
+    item_content,
+    item_vectors_of,
+)
 from labelwright.labels import HardLabels, LabelSpace
 from labelwright.stream import Rows
 from labelwright.stream.rows import digest

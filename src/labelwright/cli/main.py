@@ -15,8 +15,10 @@ from labelwright.cli import audit as _audit
 from labelwright.cli import demo as _demo
 from labelwright.cli import exchange as _exchange
 from labelwright.cli import labels as _labels
+from labelwright.cli import relabel as _relabel
 from labelwright.cli import review as _review
 from labelwright.cli import systems as _systems
+from labelwright.cli import train as _train
 from labelwright.cli.console import say
 from labelwright.errors import LabelwrightError
 
@@ -29,6 +31,9 @@ app = typer.Typer(
 )
 app.command("audit")(_audit.audit)
 app.command("aggregate")(_aggregate.aggregate)
+app.command("relabel")(_relabel.relabel)
+app.command("train")(_train.train)
+app.command("evaluate")(_train.evaluate)
 app.command("advise")(_advise.advise)
 app.command("demo")(_demo.demo)
 app.command("review")(_review.review)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from labelwright.errors import DataError, OptionError, rows
+from labelwright.features.recordings import holds_recordings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,9 +80,9 @@ def _inside(root: Path, name: str) -> Path:
     path = (root / name[:4096]).resolve()
     if not path.is_relative_to(root.resolve()):
         raise OptionError(
-            found=f"image {name!r}, which lies outside {root}",
+            found=f"file {name!r}, which lies outside {root}",
             expected="paths below the folder of the data",
-            fix="put the images beside the table, or audit the folder that holds both",
+            fix="put the files beside the table, or audit the folder that holds both",
         )
     return path
 
@@ -126,6 +127,9 @@ def item_content(table: pa.Table, columns: Columns, root: Path) -> list[Any] | N
     """What the report shows of each item."""
     if columns.image:
         return _images(table, columns.image, root)
+    for name in (*columns.text, *columns.left_out):
+        if holds_recordings(table, name, root):
+            return [_inside(root, cell) for cell in table[name].to_pylist()]
     if columns.text:
         return _texts(table, columns)
     shown = [*columns.tabular, *columns.features][:12]

@@ -14,6 +14,7 @@ _PUBLIC = {
     "Teacher": "targets",
     "TrainData": "data",
     "TrainedModel": "model",
+    "evaluate": "evaluation",
     "load_recipe": "recipe",
     "recipe_names": "recipe",
     "train": "verb",
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from labelwright.learning.data import Source as Source
     from labelwright.learning.data import TrainData as TrainData
     from labelwright.learning.estimator import SoftLabelClassifier as SoftLabelClassifier
+    from labelwright.learning.evaluation import evaluate as evaluate
     from labelwright.learning.model import TrainedModel as TrainedModel
     from labelwright.learning.networks import Student as Student
     from labelwright.learning.parts import Part as Part

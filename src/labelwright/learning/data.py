@@ -156,8 +156,7 @@ def _labels(labels: Any, n_classes: int, multi_label: bool) -> Callable[[np.ndar
     if isinstance(labels, SoftLabels):
         return _soft(labels, n_classes)
     if hasattr(labels, "dense") and hasattr(labels, "head"):  # an open soft-label file
-        _check_classes(labels.n_classes, n_classes)
-        return lambda items: torch.from_numpy(labels.dense(items))
+        return _stored(labels, n_classes)
     if isinstance(labels, MultiLabels):
         return _multi(labels)
     array = labels.ids if isinstance(labels, HardLabels) else np.asarray(labels)
@@ -186,6 +185,15 @@ def _labels(labels: Any, n_classes: int, multi_label: bool) -> Callable[[np.ndar
         checked[missing] = 0
         rows = torch.from_numpy(checked)
     return lambda items: rows[torch.from_numpy(items)]
+
+
+def _stored(file: Any, n_classes: int) -> Callable[[np.ndarray], Tensor]:
+    """Rows of a soft-label file, decoded batch by batch; unknown ones are zeros."""
+    _check_classes(file.n_classes, n_classes)
+    if not file.head["unknown_rows"]:
+        return lambda items: torch.from_numpy(file.dense(items))
+    known = np.concatenate([file[start : start + 65536].known for start in range(0, len(file), 65536)])
+    return lambda items: torch.from_numpy(file.dense(items) * known[items, None])
 
 
 def _check_classes(found: int, n_classes: int) -> None:

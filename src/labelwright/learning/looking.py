@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ def figures(logits: Tensor, labels: Tensor, *, multi_label: bool = False) -> dic
     >>> figures(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 0]))["accuracy"]
     0.5
     """
+    from labelwright.features.calibration import expected_calibration_error
     from labelwright.learning.losses import soft_cross_entropy
 
     if multi_label:
@@ -60,27 +61,13 @@ def figures(logits: Tensor, labels: Tensor, *, multi_label: bool = False) -> dic
         known, truth = labels.sum(-1) > 0, labels.argmax(-1)
     else:
         known, truth = labels >= 0, labels
-    p = logits[known].softmax(-1)
-    sure, top = p.max(-1)
-    right = (top == truth[known]).double()
+    p = logits[known].softmax(-1).reshape(-1, logits.shape[-1]).numpy()
+    ids = truth[known].reshape(-1).numpy()
     return {
         "nll": float(loss),
-        "accuracy": float(right.mean()),
-        "ece": expected_calibration_error(sure.numpy(), right.numpy()),
+        "accuracy": float((p.argmax(1) == ids).mean()) if len(p) else float("nan"),
+        "ece": expected_calibration_error(p, ids) if len(p) else float("nan"),
     }
-
-
-def expected_calibration_error(confidence: Any, right: Any, bins: int = 15) -> float:
-    """Mean gap of confidence and accuracy over bins of equal width, weighed by their items (Guo et al. 2017).
-
-    >>> round(expected_calibration_error([0.9, 0.9], [1, 0]), 3)
-    0.4
-    """
-    confidence, right = np.asarray(confidence, float), np.asarray(right, float)
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    n = np.bincount(which, minlength=bins)
-    gap = np.abs(np.bincount(which, confidence, bins) - np.bincount(which, right, bins))
-    return float(gap[n > 0].sum() / max(len(right), 1))
 
 
 def mean_average_precision(logits: Tensor, labels: Tensor) -> float:

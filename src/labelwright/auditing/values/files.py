@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelwright.auditing.content import column_names, default_repository, item_content, item_vectors_of, matrix_file
-from labelwright.auditing.content import holds_paths as _holds_paths
 from labelwright.auditing.parts import PartAudit
 from labelwright.auditing.values.verb import audit_values
 from labelwright.errors import ColumnError, LabelError
+from labelwright.features.content import column_names, default_repository, item_content, item_vectors_of, matrix_file
+from labelwright.features.content import holds_paths as _holds_paths
 
 if TYPE_CHECKING:
     from labelwright.store import Columns, Repository
