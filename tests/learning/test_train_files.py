@@ -225,3 +225,45 @@ def test_a_model_trained_on_arrays_reads_no_files(reviews, tmp_path):
     assert TrainedModel.load(tmp_path / "m").space
     with pytest.raises(DataError, match="trained on arrays"):
         evaluate_file(tmp_path / "m", reviews)
+
+
+def test_a_pretrained_student(reviews, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, "the", "a", "film", "plot", "music", "actor", "scene", "story", "end", "time", "awful", "great"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_labels=5,
+    )
+    torch.manual_seed(0)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")  # a head of other classes
+    transformers.BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    done = train_file(
+        reviews, student=str(tmp_path / "bert"), out=tmp_path / "m", valid=0.2,
+        changes={"epochs": 15, "batch_size": 16, "optimizer": {"adamw": {"lr": 5e-3}}},
+    )  # fmt: skip
+    assert done.reader.kind == "tokens" and done.held_out.figures["accuracy"].value > 0.9
+    assert evaluate_file(tmp_path / "m", reviews).figures["accuracy"].value > 0.9
+    np.save(tmp_path / "x.npy", np.zeros((300, 2)))
+    with pytest.raises(OptionError, match="take the student mlp"):
+        train_file(reviews, features=str(tmp_path / "x.npy"), student=str(tmp_path / "bert"), out=tmp_path / "n")
+
+
+def test_a_pretrained_student_of_pictures(pictures, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        num_channels=3, embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_labels=7
+    )
+    torch.manual_seed(0)
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "net")
+    done = train_file(
+        pictures, student=str(tmp_path / "net"), out=tmp_path / "m", size=32, valid=0.25,
+        changes={"epochs": 10, "batch_size": 8, "optimizer": {"adamw": {"lr": 3e-3}}},
+    )  # fmt: skip
+    assert done.held_out.figures["accuracy"].value == 1.0
+    assert evaluate_file(tmp_path / "m", pictures).figures["accuracy"].value > 0.9

@@ -18,6 +18,7 @@ from labelwright.learning.checkpoint import read_tree, write_tree
 from labelwright.learning.data import TrainData
 from labelwright.learning.evaluation import Evaluation, evaluate
 from labelwright.learning.model import HEAD, TrainedModel
+from labelwright.learning.networks.pretrained import Pretrained, is_pretrained
 from labelwright.learning.readers import PIXELS, Reader
 from labelwright.learning.recipe import Recipe, load_recipe
 from labelwright.learning.verb import train
@@ -60,10 +61,10 @@ def train_file(
         source: a label repository NAME.labels, or a data file whose own labels are taken.
         data: the items, where `source` is a repository; default: the file that the repository was made from, beside it.
         labels: "current" (what the repository says now: the given or imported label, or what a reviewer said later;
-            default for a repository), "given" (the column of the file; default for a file), "relabel" (the newest soft labels that `relabel` wrote), a
-            commit or tag of the repository, or a soft-label file.
-        student: "linear", "mlp", "cnn", "resnet", "vit"; default: "cnn" for pixels, else "mlp"; or a folder with a model of
-            transformers that takes the items' texts.
+            default for a repository), "given" (the column of the file; default for a file), "relabel" (the newest soft
+            labels that `relabel` wrote), a commit or tag of the repository, or a soft-label file.
+        student: "linear", "mlp", "cnn", "resnet", "vit"; default: "cnn" for pixels, else "mlp"; or the folder of a
+            pre-trained model of transformers, for texts or images.
         recipe: name, YAML file or `Recipe`.   changes: entries to change.   encoder, size: how items are read, see `Reader`.
         valid: share of the labelled items that is set apart, looked at while training, and evaluated; 0 = none.
         out: folder of the model; default: NAME.model here.   columns: label, id, text, image, features, multi, split.
@@ -83,15 +84,20 @@ def train_file(
     known = known_rows(found)
     held = _held_out(known, valid, seed)
     learning = np.setdiff1d(np.arange(len(file)), held)
-    reader, inputs = Reader.fit(file, encoder=encoder, size=size, seed=seed)
-    kept = TrainData(inputs[learning], _rows(found, learning))
-    apart = TrainData(inputs[held], _rows(found, held)) if len(held) else None
+    pretrained = student if is_pretrained(student) else None
+    reader, inputs = Reader.fit(file, encoder=encoder, size=size, seed=seed, tokenizer=pretrained)
+    kept = TrainData(_inputs(inputs, learning), _rows(found, learning))
+    apart = TrainData(_inputs(inputs, held), _rows(found, held)) if len(held) else None
     if isinstance(found, MultiLabels):
         made = made.but(loss=_for_several(made))
-    name = student or ("cnn" if reader.kind == "pixels" else "mlp")
+    name: Any = student or ("cnn" if reader.kind == "pixels" else "mlp")
+    if pretrained is not None:
+        name = Pretrained(pretrained, kept.n_classes, kind="image" if reader.kind == "pixels" else "text")
     write_reader(folder, reader)
     model = train(kept, recipe=made, student=name, valid=apart, out=folder, progress=progress)
-    result = None if apart is None else evaluate(model, inputs[held], _plain(_rows(found, held)), random_state=seed)
+    result = (
+        None if apart is None else evaluate(model, _inputs(inputs, held), _plain(_rows(found, held)), random_state=seed)
+    )
     if result is not None:
         text = json.dumps(result.summary(), indent=1, allow_nan=True)
         (folder / "held_out.json").write_text(text, encoding="utf-8")
@@ -253,6 +259,10 @@ def known_rows(labels: Any) -> np.ndarray:
     return np.flatnonzero((labels.dense() >= 0).any(1))
 
 
+def _inputs(inputs: Any, at: np.ndarray) -> Any:
+    return {name: x[at] for name, x in inputs.items()} if isinstance(inputs, dict) else inputs[at]
+
+
 def _rows(labels: Any, at: np.ndarray) -> Any:
     return labels[at]
 
@@ -320,6 +330,7 @@ def write_reader(folder: Path, reader: Reader) -> None:
     new = folder / f".new-{READER}"
     new.mkdir(exist_ok=True)
     write_tree(new, {"kind": reader.kind, "state": reader.state})
+    reader.save_tokenizer(new / "tokenizer")
     os.replace(new, folder / READER)
 
 
@@ -336,6 +347,8 @@ def read_reader(folder: Path) -> Reader:
             fix="load it with TrainedModel.load and pass arrays to evaluate(model, inputs, labels)",
         )
     found = read_tree(folder / READER)
+    if found["kind"] == "tokens":  # the tokenizer lies in the model's own folder
+        found["state"]["tokenizer"] = str(folder / READER / "tokenizer")
     return Reader(found["kind"], found["state"])
 
 

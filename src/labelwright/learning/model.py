@@ -106,6 +106,8 @@ class TrainedModel:
         else:
             (path / WEIGHTS).mkdir(exist_ok=True)
             write_tree(path / WEIGHTS, dict(self.module.state_dict()))
+        if hub:
+            self.about["pretrained"] = getattr(self.module, "kind", "text")
         head = {
             "format": FORMAT, "version": labelwright.__version__, "built": self.built, "space": json.loads(self.space.to_json()),
             "multi_label": self.multi_label, "recipe": self.recipe, "history": self.history, "about": self.about,
@@ -126,11 +128,9 @@ class TrainedModel:
         head = read_head(path)
         space = LabelSpace.from_json(json.dumps(head["space"]))
         if head["built"] is None:
-            from transformers import AutoModelForSequenceClassification
+            from labelwright.learning.networks.pretrained import Pretrained
 
-            module: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-                path / WEIGHTS, local_files_only=True
-            )
+            module: nn.Module = Pretrained(path / WEIGHTS, len(space), kind=head["about"]["pretrained"])
         else:
             built = head["built"]
             example = torch.zeros(1, *built["shape"], dtype=getattr(torch, built["dtype"]))

@@ -10,25 +10,32 @@ from labelwright.errors import DataError, OptionError, check_option
 from labelwright.features.item_file import ItemFile
 
 PIXELS = 32
+KINDS = ("vectors", "text", "encoder", "pixels", "tokens", "table")
 
 
 class Reader:
     """What a student sees of each item.
 
     kind: "vectors" (standardised), "text" (TF-IDF of words and character n-grams, its first singular directions), "encoder"
-        (vectors of a text or image encoder, standardised), "pixels" (uint8 (3, size, size)), or "table" (numbers standardised, a
-        0/1 column per value of the others).
+        (vectors of a text or image encoder, standardised), "pixels" (uint8 (3, size, size)), "tokens" (of a model's
+        tokenizer), or "table" (numbers standardised, a 0/1 column per value of the others).
     state: what was learnt from the training items: arrays and plain values.
     """
 
     def __init__(self, kind: str, state: dict[str, Any]):
-        check_option("reader", kind, ("vectors", "text", "encoder", "pixels", "table"))
+        check_option("reader", kind, KINDS)
         self.kind, self.state = kind, state
 
     @classmethod
     def fit(
-        cls, file: ItemFile, *, encoder: str | None = None, size: int = PIXELS, seed: int = 0
-    ) -> tuple[Reader, np.ndarray]:
+        cls,
+        file: ItemFile,
+        *,
+        encoder: str | None = None,
+        size: int = PIXELS,
+        seed: int = 0,
+        tokenizer: str | None = None,
+    ) -> tuple[Reader, Any]:
         """The reader for the items of a file, and their inputs.
 
         Raises:
@@ -49,19 +56,35 @@ class Reader:
         if file.kind == "image":
             reader = cls("pixels", {"size": size})
             return reader, reader.read(file)
+        if file.kind == "text" and tokenizer is not None:
+            reader = cls("tokens", {"tokenizer": str(tokenizer)})
+            return reader, reader.read(file)
+        if tokenizer is not None:
+            raise OptionError(
+                found=f"a pre-trained model for items read from {file.kind}",
+                expected="texts or images",
+                fix="take the student mlp",
+            )
         if file.kind == "text":
             reader = cls("text", _fit_text(file.items, seed))
             return reader, reader._standardise(reader._directions(file.items), fit=True)
         reader = cls("table", {"columns": _fit_table(file.items)})
         return reader, reader.read(file)
 
-    def read(self, file: ItemFile) -> np.ndarray:
-        """Inputs of the items of another file, (N, ...).
+    def save_tokenizer(self, folder: Any) -> None:
+        """Keep the tokenizer of "tokens" in a folder of the model; of other kinds there is none."""
+        if self.kind == "tokens":
+            from transformers import AutoTokenizer
+
+            AutoTokenizer.from_pretrained(self.state["tokenizer"], local_files_only=True).save_pretrained(folder)
+
+    def read(self, file: ItemFile) -> Any:
+        """Inputs of the items of another file, (N, ...), of tokens a dict.
 
         Raises:
             DataError: items of another kind, or without a column that the training items had.
         """
-        wanted = {"pixels": "image", "encoder": self.state.get("of")}.get(self.kind, self.kind)
+        wanted = {"pixels": "image", "tokens": "text", "encoder": self.state.get("of")}.get(self.kind, self.kind)
         if file.kind != wanted:
             raise DataError(
                 found=f"items read from {file.kind} for a model of {wanted}",
@@ -70,6 +93,10 @@ class Reader:
             )
         if self.kind == "pixels":
             return pixels(file.items, int(self.state["size"]))
+        if self.kind == "tokens":
+            from labelwright.learning.networks.pretrained import tokens
+
+            return tokens(list(file.items), self.state["tokenizer"])
         if self.kind == "table":
             return _read_table(file.items, self.state["columns"])
         found = self._encode(file) if self.kind == "encoder" else (
