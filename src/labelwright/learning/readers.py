@@ -41,6 +41,12 @@ class Reader:
         Raises:
             OptionError: an encoder for items that are neither texts nor images.
         """
+        if tokenizer is not None and file.kind not in ("text", "image"):
+            raise OptionError(
+                found=f"a pre-trained model for items read from {file.kind}",
+                expected="texts or images",
+                fix="take the student mlp",
+            )
         if encoder is not None:
             if file.kind not in ("text", "image"):
                 raise OptionError(
@@ -59,12 +65,6 @@ class Reader:
         if file.kind == "text" and tokenizer is not None:
             reader = cls("tokens", {"tokenizer": str(tokenizer)})
             return reader, reader.read(file)
-        if tokenizer is not None:
-            raise OptionError(
-                found=f"a pre-trained model for items read from {file.kind}",
-                expected="texts or images",
-                fix="take the student mlp",
-            )
         if file.kind == "text":
             reader = cls("text", _fit_text(file.items, seed))
             return reader, reader._standardise(reader._directions(file.items), fit=True)
