@@ -54,7 +54,7 @@ def test_an_answer_is_kept_and_becomes_one_event(desk, people):
         lease.item.content.text.startswith(" ".join(lease.item.content.text.split()[:2])) and lease.stream == "repair"
     )
     receipt = desk.answer(people.anna, lease.token, Answer("class", ("space",), comment="a\0b"), client_id="a1")
-    again = desk.answer(people.anna, lease.token, Answer("class", ("space",)), client_id="a1")
+    again = desk.answer(people.anna, lease.token, Answer("class", ("space",), comment="a\0b"), client_id="a1")
     assert again.again and again.event_id == receipt.event_id and not receipt.again
     assert desk.progress().answers == 1 and desk.progress().waiting == 1
     assert desk.flush() == 1 and desk.flush() == 0
@@ -316,23 +316,6 @@ def test_the_repair_stream_learns_from_a_pair_of_labels(desk, people):
     with reading(desk._engine) as conn:  # all taken back: as if nothing had been said
         for cell in conn.execute(select(tables.cells)):
             assert (cell.answered, cell.shift) == (0, 0) and cell.wrong == pytest.approx(0)
-
-
-def test_compare(desk, people):
-    pair = desk.pair(people.anna)
-    assert desk.pair(people.anna).token == pair.token and {pair.first[0], pair.second[0]} == {"given", "audit"}
-    receipt = desk.compare(people.anna, pair.token, "second", client_id="1")
-    assert desk.compare(people.anna, pair.token, "second", client_id="1").again
-    with pytest.raises(LeaseLost, match="take the next"):
-        desk.compare(people.ben, pair.token, "first", client_id="2")
-    sides = [pair.first[0]]
-    while (other := desk.pair(people.anna)) is not None:
-        sides.append(other.first[0])
-        desk.compare(people.anna, other.token, "same", client_id=other.token)
-    assert set(sides) == {"given", "audit"}  # the order is drawn
-    desk.flush()
-    vote = next(e for e in desk.repo.events(kinds=("vote",)).to_pylist() if e["event_id"] == receipt.event_id)
-    assert json.loads(vote["value"]) == pair.second[1]
 
 
 def test_exports_agree_and_formulas_are_disarmed(desk, people, review_repo):

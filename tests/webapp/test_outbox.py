@@ -158,6 +158,50 @@ def test_the_background_writer_flushes_and_goes_on_after_errors(review_repo, eng
     assert len(reviews(desk.repo)) == 3
 
 
+def test_the_background_writer_survives_any_error_and_says_so(review_repo, engine, people, monkeypatch, caplog):
+    real, failing = Repository.append, [RuntimeError("a bug of somebody else"), MemoryError(), OSError("input/output")]
+
+    def breaks(self, *args, **options):
+        if failing:
+            raise failing[0]
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Repository, "append", breaks)
+    desk = Desk.open(review_repo, engine, flush_every=0.01)
+    made = answer_some(desk, people.anna, 1)
+    while failing:
+        words = f"not yet written to the repository: {type(failing[0]).__name__}"
+        wait_for(lambda words=words: desk.progress().trouble.startswith(words))
+        assert desk.progress().waiting == 1 and desk._flusher.is_alive()
+        failing.pop(0)
+    wait_for(lambda: not desk.progress().waiting)
+    wait_for(lambda: desk.progress().trouble == "")
+    assert reviews(desk.repo) == made and "a bug of somebody else" in caplog.text
+    desk.close()
+
+
+def test_tries_that_fail_come_at_longer_intervals():
+    times = []
+
+    def fails():
+        times.append(time.monotonic())
+        raise ValueError("no")
+
+    flusher = outbox.Flusher(fails, 0.02)
+    flusher.start()
+    wait_for(lambda: len(times) == 5)
+    flusher.stop()
+    gaps = [b - a for a, b in zip(times, times[1:])]
+    assert all(gap >= 0.04 * 2**i for i, gap in enumerate(gaps)) and not flusher.is_alive()
+
+
+def wait_for(test, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not test():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_an_undone_answer_is_taken_back_in_the_repository(desk, people):
     lease = desk.next(people.anna)
     key, before = lease.item.item, lease.item.given

@@ -15,6 +15,7 @@ import numpy as np
 
 from labelwright.errors import DataError
 from labelwright.features.images import MOST_PIXELS
+from labelwright.features.recordings import is_recording
 
 TEXT, CELL, CELLS = 400, 100, 12  # characters of a text and of a cell, cells of a row
 THUMBNAIL = 96  # pixels of the longer side
@@ -83,6 +84,8 @@ def look(content: Any, row: int) -> Look | None:
     value = value.as_py() if hasattr(value, "as_py") else value
     if isinstance(value, Mapping):
         return Look(cells=tuple((short(k, 40), short(v, CELL)) for k, v in islice(value.items(), CELLS)))
+    if is_recording(value):
+        return Look(text=f"(recording {short(value.name, 60)})")
     if isinstance(value, Path | io.BytesIO | bytes) or _is_image(value):
         return _thumbnail(value)
     return Look(text=short("" if value is None else value, TEXT))

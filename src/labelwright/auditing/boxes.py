@@ -456,7 +456,7 @@ def audit_boxes(
     fault = np.r_[fault, np.full(len(missed), FAULTS[0])]
     parts = _table(given, marked, evidence, first, np.r_[error, missed], items, fault)
     settings = {"iou": iou, "random_state": random_state, "n_predicted": len(predicted)}
-    return PartAudit("boxes", items, np.exp(log_good), parts, _notes(given, predicted), settings)
+    return PartAudit("boxes", items, np.exp(log_good), parts, _notes(given, predicted), settings, given.space)
 
 
 def _check(

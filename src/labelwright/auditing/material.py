@@ -1,9 +1,10 @@
 """What an audit leaves in its folder for the people who review it.
 
-review.parquet     a row per item: key, given, likeliest classes, suspicion, kind, stratum, place in the estimation order, and the
-                   nearest neighbours
+review.parquet     a row per item: key, given, likeliest classes, suspicion, kind, stratum, place in the estimation order, the
+                   nearest neighbours, and of items with several classes the one that is doubted most
 content.parquet    a row per item, in the same order: its text, cells, path below the data's folder, or the image's bytes
-content.json       {"kind": "text" | "image" | "row" | "none", "root": the data's folder or null}
+content.json       {"kind": "text" | "image" | "audio" | "row" | "none", "root": the data's folder or null}; "part" is written
+                   by `part_files`
 
 Audits written before there were these files are read from items.parquet: keys and labels, without content.
 """
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelwright.labels import HardLabels
+from labelwright.features.recordings import is_recording
+from labelwright.labels import HardLabels, MultiLabels
 from labelwright.store.events import json_values
 
 if TYPE_CHECKING:
@@ -39,12 +41,12 @@ def review_files(
     """File name -> function that writes it, as in `Audit.files`.
 
     Args:
-        audit: the audit.   content: what the items look like, a sequence of N texts, rows, image paths, bytes or uint8 arrays.
-        root: the folder that image paths stand below; the folder that holds all of them when None.
+        audit: the audit.   content: what the items look like, a sequence of N texts, rows, paths of images or
+        recordings, bytes or uint8 arrays.   root: the folder that paths stand below; the folder that holds all of them when None.
         seed: of the estimation order, the one of the review sample.
     """
     kind = content_kind(content)
-    folder = _root(content, root) if kind == "image" else None
+    folder = _root(content, root) if kind in ("image", "audio") else None
     head = {"kind": kind, "root": None if folder is None else str(folder)}
     return {
         "review.parquet": lambda path: _write(path, _reviews(audit, seed), _AT_A_TIME),
@@ -54,12 +56,14 @@ def review_files(
 
 
 def content_kind(content: Any) -> str:
-    """ "text", "image" or "row", told by the first item; "none" where there is no content."""
+    """ "text", "image", "audio" or "row", told by the first item; "none" where there is no content."""
     if content is None or len(content) == 0:
         return "none"
     first = _entry(content, 0)
     if isinstance(first, Mapping):
         return "row"
+    if is_recording(first):
+        return "audio"
     return "image" if isinstance(first, Path | bytes | io.BytesIO | np.ndarray) else "text"
 
 
@@ -98,6 +102,7 @@ def _reviews(audit: Audit, seed: int) -> Iterator[pa.Table]:
                 "given": _given(audit, rows),
                 "suggested": _pairs(index, prob, audit.space.classes),
                 "top": _top(audit, rows, index),
+                "doubted": pa.array(_doubted(audit, rows), pa.string()),
                 "error_prob": pa.array(audit.error_prob[rows], pa.float64(), from_pandas=True),
                 "kind": pa.array(audit.kind[rows].tolist(), pa.string()),
                 "is_issue": audit.is_issue[rows],
@@ -140,6 +145,21 @@ def _top(audit: Audit, rows: np.ndarray, index: np.ndarray) -> pa.Array:
         return json_values(audit.space.classes).take(pa.array(index[:, 0]))
     present = audit.distributions(rows) >= 0.5
     return json_values([[audit.space.classes[k] for k in np.flatnonzero(row)] for row in present])
+
+
+def _doubted(audit: Audit, rows: np.ndarray) -> list[str | None]:
+    """JSON text of the class of each set that is most probably wrong, as [given, suggested]: [["cat"], []] where "cat" is given
+    and perhaps should not be, [[], ["cat"]] where it is perhaps left out. Null of single classes, and where nothing is known."""
+    if not isinstance(audit.labels, MultiLabels):
+        return [None] * len(rows)
+    y = audit.labels[rows].dense()
+    doubt = np.where(y >= 0, np.abs(y - audit.distributions(rows)), -1.0)
+    most = doubt.argmax(1)
+    out: list[str | None] = []
+    for k, given in zip(most.tolist(), y[np.arange(len(y)), most].tolist()):
+        name = [audit.space.classes[k]]
+        out.append(None if given < 0 else json.dumps([name, []] if given else [[], name], ensure_ascii=False))
+    return out
 
 
 def _pairs(index: np.ndarray, prob: np.ndarray, classes: tuple[Any, ...]) -> list[str]:

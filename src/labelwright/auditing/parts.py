@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labelwright.errors import OptionError
+
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from labelwright.labels import LabelSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +28,7 @@ class PartAudit:
     quality: (N,) float64 in [0, 1], how far all labels of an item can be believed; NaN where it has none.
     parts: one row per label: item, row (position of the item), the columns that say where in the item it lies, given,
         suggested, quality in [0, 1], problem (what seems wrong, "" where nothing), is_issue.
-    notes: what the user should know.   settings: every option, default and seed.
+    notes: what the user should know.   settings: every option, default and seed.   space: the classes of boxes and masks.
     """
 
     what: str
@@ -32,6 +37,7 @@ class PartAudit:
     parts: pa.Table
     notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    space: LabelSpace | None = None
 
     @cached_property
     def ranking(self) -> np.ndarray:
@@ -65,13 +71,36 @@ class PartAudit:
             "settings": self.settings,
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write issues.parquet, parts.parquet and summary.json into a new folder.
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        images: Sequence[Any] | None = None,
+        root: str | os.PathLike[str] | None = None,
+    ) -> Path:
+        """Write issues.parquet, parts.parquet and summary.json into a new folder; the folder of the audit. A name that ends in
+        .labels is a label repository, made where there is none: audits of boxes and masks stand there for `labelwright review`.
+
+        Args:
+            folder: a new one, or NAME.labels.
+            images: for a repository: what the items look like, N paths, bytes or uint8 arrays.
+            root: the folder that paths of images stand below; the one that holds all of them when None.
 
         Raises:
-            FileExistsError: the folder exists.
+            FileExistsError: a plain folder that exists.   OptionError: images without a repository, or a repository for an
+            audit of something else.   DataError, LabelError, RepositoryError: see the messages.
         """
         folder = Path(folder)
+        if folder.suffix == ".labels":
+            from labelwright.auditing.part_files import save_parts
+
+            return save_parts(self, folder, images=images, root=root)
+        if images is not None:
+            raise OptionError(
+                found=f"images for the plain folder {folder.name!r}",
+                expected="a label repository for them",
+                fix=f"call it {folder.name}.labels",
+            )
         folder.mkdir(parents=True, exist_ok=False)
         for name, write in self.files().items():
             write(folder / name)

@@ -9,9 +9,10 @@ from labelwright.errors import LabelError, OptionError
 from labelwright.labels import LabelSpace
 from labelwright.store.events import CANT_TELL, NONE_FITS
 
-KINDS = ("keep", "class", "classes", "distribution", "unsure", "none")
+KINDS = ("keep", "class", "classes", "distribution", "move", "unsure", "none")
 """keep: the given label is right.   class: another one.   classes: several, or none of them (a set).   distribution: shares
-over classes.   unsure: can't tell.   none: no class fits (a novel class)."""
+over classes.   move: the given class, in the place that the audit suggests (boxes).   unsure: can't tell.   none: no class fits
+(a novel class); of a box or region: there is no object."""
 
 SEVERITIES = ("", "not a mistake", "minor", "major")
 WHYS = ("", "fine-grained", "out of vocabulary", "spurious cue", "non-prototypical", "ambiguous", "other")
@@ -32,8 +33,8 @@ class Answer:
     severity: str = ""
     why: str = ""
 
-    def check(self, space: LabelSpace, *, multi: bool = False) -> Answer:
-        """Itself, or an error that tells the reviewer what is missing.
+    def check(self, space: LabelSpace, *, multi: bool = False, movable: bool = False) -> Answer:
+        """Itself, or an error that tells the reviewer what is missing. movable: whether the item is a box with another place.
 
         Raises:
             OptionError: an unknown kind, severity or why, a comment that is too long.
@@ -63,6 +64,12 @@ class Answer:
                 expected=f"{low if low == high else f'{low} to {high}'} of the classes, each once",
                 fix="choose among the classes that the item shows",
             )
+        if self.kind == "move" and not movable:
+            raise LabelError(
+                found="a box to be moved, of an item without a suggested place",
+                expected="an item whose place is in doubt",
+                fix="keep it, remove it, or choose another class",
+            )
         if self.kind == "classes" and not multi:
             raise LabelError(
                 found="several classes for an item that has one",
@@ -79,13 +86,15 @@ class Answer:
                 )
         return self
 
-    def value(self, given: Any) -> Any:
+    def value(self, given: Any, moved: Any = None) -> Any:
         """The value of its event: a class, a list of classes, {class: share}, or the words for "can't tell" and "none fits".
 
-        given: the label that the item has, which "keep" confirms.
+        given: the label that the item has, which "keep" confirms.   moved: {"box": corners, "label": class}, which "move" takes.
         """
         if self.kind == "keep":
             return given
+        if self.kind == "move":
+            return moved
         if self.kind == "class":
             return self.classes[0]
         if self.kind == "classes":

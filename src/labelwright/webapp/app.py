@@ -16,7 +16,7 @@ from labelwright.errors import LabelwrightError
 from labelwright.webapp.accounts import Accounts, LogInRefused, TooManyTries
 from labelwright.webapp.api import router as api_router
 from labelwright.webapp.pages import about, entry, look, team, work
-from labelwright.webapp.refusals import DatabaseFailed, DiskFull, LeaseLost, NoSuchItem, NotAllowed
+from labelwright.webapp.refusals import DatabaseFailed, DiskFull, IdTaken, LeaseLost, NoSuchItem, NotAllowed
 from labelwright.webapp.security import Guard, NoSuchPage, TooLarge
 from labelwright.webapp.settings import Settings
 from labelwright.webapp.site import LogInFirst, Site
@@ -25,6 +25,7 @@ from labelwright.webapp.views import User
 STATIC = {
     "style.css": "text/css; charset=utf-8",
     "review.js": "text/javascript; charset=utf-8",
+    "tools.js": "text/javascript; charset=utf-8",
     "item.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
@@ -32,7 +33,7 @@ _NO_TELEMETRY: Any = dict.fromkeys(("auto_configure", "tracing", "metrics", "log
 """Newer FastAPI would send traces to wherever the environment says; this app asks no other host."""
 STATUS: tuple[tuple[type[LabelwrightError], int], ...] = (
     (LogInFirst, 401), (LogInRefused, 401), (NotAllowed, 403), (NoSuchItem, 404), (NoSuchPage, 404), (LeaseLost, 409),
-    (TooLarge, 413), (TooManyTries, 429), (DiskFull, 507), (DatabaseFailed, 503),
+    (IdTaken, 409), (TooLarge, 413), (TooManyTries, 429), (DiskFull, 507), (DatabaseFailed, 503),
 )  # fmt: skip
 """Status by kind of error, the first that fits; any other of ours is 422."""
 

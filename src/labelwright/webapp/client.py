@@ -86,9 +86,9 @@ class ReviewClient:
         """One item with its evidence."""
         return dict(self._call("GET", "/item", query={"item": key}))
 
-    def media(self, key: str, what: str = "item") -> bytes:
-        """The file of an item ("item"), or its mask ("mask")."""
-        with self._open("GET", "/media", query={"item": key, "what": what}) as response:
+    def media(self, key: str) -> bytes:
+        """The file of an item."""
+        with self._open("GET", "/media", query={"item": key}) as response:
             return response.read()
 
     def answer(

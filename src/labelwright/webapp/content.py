@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any
 
 from labelwright.errors import DataError, OptionError
 from labelwright.webapp.refusals import NoSuchItem
-from labelwright.webapp.views import Content
+from labelwright.webapp.views import Content, Part
 
+_MARKUP = re.compile(
+    r"<!doctype\s+html|<(html|head|body|div|p|table|ul|ol|h[1-6]|article|section)(\s[^<>]*)?>", re.IGNORECASE
+)
+_LOOKED_AT = 20_000  # characters of a text in which markup is looked for
 MOST_MEDIA = 64 << 20  # bytes of a file that is shown
 _KEPT = 32  # row groups in memory
 _MEDIA = (
@@ -56,7 +61,7 @@ def _check_beside(root: Path, folder: Path) -> None:
 class Contents:
     """The content of the items of one audit, by row. Threads may share it.
 
-    kind: "text", "image", "row" or "none".   root: the data's folder, None where nothing stands in files.
+    kind: "text", "image", "audio", "row", "part" or "none".   root: the data's folder, None where nothing stands in files.
 
     Raises:
         OptionError: files outside of the folder in which the repository lies, and no `root` that allows them.
@@ -83,13 +88,30 @@ class Contents:
     def __getitem__(self, row: int) -> Content:
         """What item `row` looks like."""
         found = self._row(row)
+        if found.get("part") is not None:
+            return Content("image", media=self._has_picture(found), part=self.part(row))
         if found.get("text") is not None:
-            return Content("text", text=found["text"])
+            return Content("html" if _MARKUP.search(found["text"][:_LOOKED_AT]) else "text", text=found["text"])
         if found.get("cells"):
             return Content("row", cells=tuple((name, cell) for name, cell in json.loads(found["cells"])))
         if found.get("path") or found.get("image"):
-            return Content("image", media=True)
+            sound = self.kind == "audio" or media_type((found.get("image") or b"")[:16]).startswith("audio/")
+            return Content("audio" if sound else "image", media=True)
         return Content("none")
+
+    @property
+    def of_parts(self) -> bool:
+        """Whether the items are boxes or regions of pictures."""
+        return self.kind == "part"
+
+    def part(self, row: int) -> Part | None:
+        """The box or region that item `row` is, None for other items."""
+        text = self._row(row).get("part")
+        if text is None:
+            return None
+        told = json.loads(text)
+        pairs = {name: tuple(told[name]) for name in ("size", "box", "moved")}
+        return Part(**told | pairs | {"others": tuple(tuple(other) for other in told["others"])})
 
     def media(self, row: int) -> tuple[Path | bytes, str]:
         """Its file or bytes, and the media type.
@@ -98,6 +120,8 @@ class Contents:
             NoSuchItem: it has none.   DataError: a file outside the data's folder, gone, or too large.
         """
         found = self._row(row)
+        if found.get("same_as") is not None:  # boxes of one picture share it
+            found = self._row(found["same_as"])
         if found.get("image"):
             return found["image"], media_type(found["image"][:16])
         if not found.get("path") or self.root is None:
@@ -126,12 +150,15 @@ class Contents:
         out: list[str] = []
         if self._file is None:
             return out
-        name = {"text": "text", "row": "cells", "image": "path"}[self.kind]
+        name = {"row": "cells", "image": "path", "audio": "path"}.get(self.kind, "text")
         for batch in self._file.iter_batches(columns=[name]):
             cut = pc.utf8_slice_codeunits(pc.fill_null(batch.column(0), ""), 0, limit * (3 if name == "cells" else 1))
             texts = cut.to_pylist()
             out += [_cells_as_text(text, limit) for text in texts] if name == "cells" else texts
         return out
+
+    def _has_picture(self, found: dict[str, Any]) -> bool:
+        return any(found.get(name) is not None for name in ("path", "image", "same_as"))
 
     def _row(self, row: int) -> dict[str, Any]:
         import bisect

@@ -19,7 +19,7 @@ from labelwright.webapp.refusals import DatabaseFailed, DiskFull
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest schema, the last file in `migrations/versions`."""
 _BUSY = 60_000  # milliseconds that SQLite waits for another process
 _POOL = 40  # connections: more than the threads that a web server runs

@@ -6,25 +6,27 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from labelwright.errors import OptionError, check_option, check_whole
 from labelwright.labels import LabelSpace
 from labelwright.webapp import comparing, figures, leasing, outbox, viewing
-from labelwright.webapp.answers import MOST_COMMENT, Answer
+from labelwright.webapp.answers import Answer
 from labelwright.webapp.content import Contents
 from labelwright.webapp.database import reading, writing
-from labelwright.webapp.export import export
+from labelwright.webapp.export import export, export_rows
+from labelwright.webapp.part_events import PartEvents
 from labelwright.webapp.queue import Filters, audit_folder, facts, open_queue, set_gold, set_wanted
-from labelwright.webapp.recording import clean, insert_answer, known_answer
+from labelwright.webapp.recording import checked_id, clean, insert_answer, known_answer, mark, take_back
 from labelwright.webapp.refusals import lease_lost, not_allowed
-from labelwright.webapp.settling import event_id, post, settle
-from labelwright.webapp.tables import answers, flags, items, leases, skips
+from labelwright.webapp.settling import event_id
+from labelwright.webapp.tables import answers, items, leases, skips
 from labelwright.webapp.views import STREAMS, Conflict, Found, Item, Lease, Pair, Person, Progress, Receipt, User
 
 if TYPE_CHECKING:
@@ -38,17 +40,20 @@ class Desk:
     """The review of one audit. Made by `open`.
 
     repo, audit: what is reviewed.   space: its classes.   multi: whether items have sets of them.   name: of the repository.
+    of_parts: whether its items are boxes or regions of pictures.
     """
 
     def __init__(self, repo: Repository, engine: Engine, folder: Path, queue: int, contents: Contents, **settings: Any):
         self.repo, self.audit, self.name = repo, folder.name, repo.path.name.removesuffix(".labels")
         self.space = LabelSpace.from_json(json.dumps(repo.head["space"]))
         self.multi = bool(settings["multi"])
+        self.of_parts = contents.of_parts
         self._engine, self._queue, self._contents, self._folder = engine, queue, contents, folder
         self._lease_seconds = float(settings["lease_seconds"])
         self._gold_share, self._seed = settings["gold_share"], settings["seed"]
         self._made = settings["made"]
         self._flushing = threading.Lock()
+        self._pairs = comparing.Pairs(queue, contents, settings["seed"])
         self._figures = figures.Figures(engine, queue, folder)
         self._flusher: outbox.Flusher | None = None
 
@@ -170,16 +175,15 @@ class Desk:
             row = viewing.find(conn, self._queue, key)
             return viewing.view(conn, row, user, self._contents, self.space)
 
-    def media(self, key: str, what: str = "item") -> tuple[Path | bytes, str]:
+    def media(self, key: str) -> tuple[Path | bytes, str]:
         """The file or the bytes of an item's picture or sound, and the media type.
 
         Raises:
             NoSuchItem: no such item, or nothing to show of it.   DataError: a file outside the data's folder.
         """
-        check_option("what", what, ("item", "mask"))
         with reading(self._engine) as conn:
             row = viewing.find(conn, self._queue, key)
-        return self._contents.media(row.row if what == "item" else -1)
+        return self._contents.media(row.row)
 
     def answer(
         self, user: User, token: str, answer: Answer, *, client_id: str, seconds: float | None = None
@@ -189,6 +193,7 @@ class Desk:
         client_id: made by whoever sends it; the same again is answered alike and adds nothing.   seconds: it took.
 
         Raises:
+            IdTaken: under this client_id something else was sent.
             LeaseLost: the lease ended and somebody else has the item.   LabelError, OptionError: an answer that is none.
             DiskFull, DatabaseFailed: not taken.
         """
@@ -200,7 +205,7 @@ class Desk:
                 raise lease_lost()
             return item, lease.stream, bool(lease.gold and not item.open)
 
-        return self._record(user, answer, client_id, seconds, work)
+        return self._record(user, answer, client_id, seconds, work, token=token)
 
     def answer_item(self, user: User, key: str, answer: Answer, *, client_id: str) -> Receipt:
         """Answer an item without a lease, also one that has its answers. The user's earlier answer no longer counts."""
@@ -210,7 +215,7 @@ class Desk:
             assert item is not None
             return item, "repair", False
 
-        return self._record(user, answer, client_id, None, work)
+        return self._record(user, answer, client_id, None, work, key=key)
 
     def adjudicate(self, user: User, key: str, answer: Answer, *, client_id: str) -> Receipt:
         """Settle an item over the answers of others. Raises NotAllowed without the role of an adjudicator."""
@@ -221,7 +226,7 @@ class Desk:
             assert item is not None
             return item, "adjudication", False
 
-        return self._record(user, answer, client_id, None, work)
+        return self._record(user, answer, client_id, None, work, key=key)
 
     def skip(self, user: User, token: str) -> None:
         """Give a leased item back; the user gets it again when nothing else is left."""
@@ -234,49 +239,17 @@ class Desk:
 
     def flag(self, user: User, key: str, comment: str = "", on: bool = True) -> None:
         """Mark an item for others to look at, or take the user's mark away."""
-        if len(comment) > MOST_COMMENT:
-            raise OptionError(
-                found=f"a comment of {len(comment):,} characters",
-                expected=f"at most {MOST_COMMENT:,}",
-                fix="shorten it",
-            )
         with writing(self._engine) as conn:
-            item = leasing.lock_item(conn, viewing.find(conn, self._queue, key).id)
-            assert item is not None
-            conn.execute(delete(flags).where(flags.c.item_id == item.id, flags.c.user_id == user.id))
-            if on:
-                row = {"item_id": item.id, "user_id": user.id, "comment": clean(comment), "time": time.time()}
-                conn.execute(insert(flags), row)
-            left = conn.execute(select(flags.c.item_id).where(flags.c.item_id == item.id).limit(1)).scalar()
-            conn.execute(update(items).where(items.c.id == item.id).values(flagged=left is not None))
+            mark(conn, viewing.find(conn, self._queue, key).id, user, comment, on=on)
 
     def undo(self, user: User) -> Item | None:
         """Take the user's last answer back and lease its item to the user again; None where there is nothing to undo."""
-        now = time.time()
         with writing(self._engine) as conn:
-            mine = (answers.c.user_id == user.id) & (answers.c.queue_id == self._queue) & answers.c.active
-            last = conn.execute(select(answers).where(mine).order_by(answers.c.id.desc()).limit(1)).one_or_none()
-            if last is None:
+            key = take_back(conn, self._queue, user, self._lease_seconds)
+            if key is None:
                 return None
-            item = leasing.lock_item(conn, last.item_id)
-            assert item is not None
-            gone = update(answers).where(answers.c.id == last.id, answers.c.active).values(active=False)
-            if conn.execute(gone).rowcount == 0:  # two undos at once
-                return viewing.view(conn, item, user, self._contents, self.space)
-            if last.replaces is not None:
-                conn.execute(update(answers).where(answers.c.id == last.replaces).values(active=True))
-            post(
-                conn, self._queue, event=event_id("undo", last.event_id), item=item.key, source=user.name,
-                kind="retraction", value=json.dumps(last.event_id),
-            )  # fmt: skip
-            settle(conn, item)
-            leasing.take(conn, item, user.id, last.stream, now=now, until=now + self._lease_seconds)
-            # it goes before what else the user holds
-            first = select(func.min(leases.c.taken)).where(leases.c.user_id == user.id).scalar_subquery()
-            again = (leases.c.item_id == item.id) & (leases.c.user_id == user.id)
-            earliest = conn.execute(select(first)).scalar_one()
-            conn.execute(update(leases).where(again).values(taken=earliest - 1e-3, gold=last.extra))
-            seen = viewing.view(conn, viewing.find(conn, self._queue, item.key), user, self._contents, self.space)
+            item = viewing.find(conn, self._queue, key)
+            seen = viewing.view(conn, item, user, self._contents, self.space)
         self._figures.changed()
         return seen
 
@@ -288,7 +261,8 @@ class Desk:
 
     def progress(self) -> Progress:
         """How far the review is, and the share of wrong labels with an interval that is valid at every look."""
-        return self._figures.progress()
+        trouble = "" if self._flusher is None else self._flusher.trouble
+        return replace(self._figures.progress(), trouble=trouble)
 
     def people(self) -> list[Person]:
         """The reviewers, by name."""
@@ -312,9 +286,10 @@ class Desk:
 
     # -- comparing ---------------------------------------------------------------------------------------------------
     def pair(self, user: User) -> Pair | None:
-        """Two candidate labels of an item, in an order drawn by the seed; None where nothing is left to compare."""
+        """Two candidate labels of an item, in an order drawn by the seed; None where nothing is left to compare. Candidates are
+        the given label, what the audit suggests, votes, and, once an item has its answers, those of reviewers."""
         with writing(self._engine, durable=False) as conn:
-            row = comparing.next_pair(conn, self._queue, user, self._seed)
+            row = self._pairs.next(conn, user)
             if row is None:
                 return None
             item = conn.execute(select(items).where(items.c.id == row.item_id)).one()
@@ -322,20 +297,26 @@ class Desk:
             return Pair(row.token, seen, tuple(json.loads(row.first)), tuple(json.loads(row.second)))
 
     def compare(self, user: User, token: str, better: str, *, client_id: str) -> Receipt:
-        """Which label of a pair is better: "first", "second" or "same". It goes to the repository as a vote."""
+        """Which label of a pair is better: "first", "second" or "same". It goes to the repository as a vote, and into
+        `export(what="comparisons")`."""
         with writing(self._engine) as conn:
-            return comparing.compare(conn, user, token, better, client_id)
+            return self._pairs.compare(conn, user, token, better, client_id)
 
     # -- out ---------------------------------------------------------------------------------------------------------
-    def export(self, format: str = "csv") -> Iterator[bytes]:
-        """All answers that count, as CSV, JSON lines or Parquet, piece by piece. The file can be passed to
-        `labelwright audit --reviews`. Raises OptionError for another format."""
+    def export(self, format: str = "csv", what: str = "answers") -> Iterator[bytes]:
+        """All answers that count, or all comparisons, as CSV, JSON lines or Parquet, piece by piece. The answers can be passed to
+        `labelwright audit --reviews`, the comparisons to `Comparisons.from_table`. Raises OptionError for another format."""
+        check_option("what", what, ("answers", "comparisons"))
+        if what == "comparisons":
+            return iter([export_rows(comparing.told(self._engine, self._queue), format)])
         return export(self._engine, self._queue, format)
 
     def flush(self) -> int:
         """Write what waits into the repository now; the number of events."""
         with self._flushing:
-            sent = outbox.flush(self._engine, self._queue, self.repo, source=f"review of audit {self.audit}")
+            parts = PartEvents(self._queue, self._contents) if self._contents.of_parts else None
+            source = f"review of audit {self.audit}"
+            sent = outbox.flush(self._engine, self._queue, self.repo, source=source, parts=parts)
         if sent:
             self._figures.changed()
         return sent
@@ -378,29 +359,27 @@ class Desk:
             raise lease_lost()
         return item
 
-    def _record(self, user: User, answer: Answer, client_id: str, seconds: float | None, work: Any) -> Receipt:
-        """One answer, its event, and what follows from both, in one transaction."""
-        if not isinstance(client_id, str) or not 1 <= len(client_id) <= 200:
-            raise OptionError(
-                found="a client_id that is no text of 1 to 200 characters", expected="one", fix="send a random UUID"
-            )
-        client_id = clean(client_id)
-        answer = Answer(**vars(answer) | {"comment": clean(answer.comment)})
+    def _record(
+        self, user: User, answer: Answer, client_id: str, seconds: float | None, work: Any, *,
+        token: str | None = None, key: str | None = None,
+    ) -> Receipt:  # fmt: skip
+        """One answer, its event, and what follows from both, in one transaction. Of token and key one names the item."""
+        client_id, answer = checked_id(client_id), Answer(**vars(answer) | {"comment": clean(answer.comment)})
         try:
             with writing(self._engine) as conn:
-                known = known_answer(conn, user, client_id)
+                known = known_answer(conn, user, client_id, answer, token=token, key=key)
                 if known is not None:
                     return known
                 item, stream, extra = work(conn)
                 if stream == "adjudication":
                     self._needs(user, "adjudicator")
                 event = insert_answer(
-                    conn, self.space, user, item, answer, stream=stream, extra=extra, client_id=client_id, seconds=seconds,
-                    salt=(self._made, self.audit), multi=self.multi,
+                    conn, self.space, user, item, answer, stream=stream, extra=extra, client_id=client_id, token=token,
+                    seconds=seconds, salt=(self._made, self.audit), multi=self.multi, part=self._contents.part(item.row),
                 )  # fmt: skip
         except IntegrityError:  # the same answer was sent twice at once
             with reading(self._engine) as conn:
-                known = known_answer(conn, user, client_id)
+                known = known_answer(conn, user, client_id, answer, token=token, key=key)
             if known is None:
                 raise
             return known

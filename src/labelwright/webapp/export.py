@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ _NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _TEXTS = (
     "item", "label", "reviewer", "given", "kind", "value", "comment", "severity", "why", "stream", "event_id",
 )  # fmt: skip
+_COMPARISON = (
+    "item", "annotator", "a", "b", "preferred", "a_source", "b_source", "a_value", "b_value", "event_id",
+)  # fmt: skip
 _FOREIGN = ("item", "label", "reviewer", "given", "value", "comment")  # what is not of our own making
 _NAMES = (*_TEXTS, "seconds", "probability", "time")
 _quoted = json.encoder.encode_basestring  # no escapes of what UTF-8 can hold
@@ -42,6 +45,27 @@ def export(engine: Engine, queue: int, format: str) -> Iterator[bytes]:
     """
     check_option("format", format, FORMATS)
     return {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[format](_batches(engine, queue))
+
+
+def export_rows(rows: list[dict[str, Any]], format: str) -> bytes:
+    """A few rows of texts and a `time` as a whole file. Raises OptionError for another format."""
+    import pyarrow as pa
+    import pyarrow.csv as csv
+    import pyarrow.parquet as pq
+
+    check_option("format", format, FORMATS)
+    if format == "jsonl":
+        told = (row | {"time": datetime.fromtimestamp(row["time"], UTC).isoformat()} for row in rows)
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told).encode()
+    names = [name for name in (rows[0] if rows else _COMPARISON) if name != "time"]
+    columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in names}
+    columns["time"] = pa.array([int(row["time"] * 1e6) for row in rows], pa.timestamp("us", "UTC"))
+    sink = io.BytesIO()
+    if format == "parquet":
+        pq.write_table(pa.table(columns), sink, compression="zstd")
+    else:
+        csv.write_csv(pa.table(columns | {name: disarm(columns[name]) for name in names}), sink)
+    return sink.getvalue()
 
 
 def _batches(engine: Engine, queue: int) -> Iterator[list[tuple[Any, ...]]]:
@@ -65,7 +89,8 @@ def _batches(engine: Engine, queue: int) -> Iterator[list[tuple[Any, ...]]]:
     last, first, none = -1, True, (0, None)
     while True:
         with reading(engine) as conn:
-            rows = conn.execute(query.where(answers.c.id > last, here, answers.c.active, ~answers.c.extra)).all()
+            found = conn.execute(query.where(answers.c.id > last, here, answers.c.active, ~answers.c.extra))
+            rows = found.cursor.fetchall()  # plain tuples: texts and numbers need nothing done to them
         if rows:
             _, stratum, place, times, *told = zip(*rows)
             told[2] = tuple(map(names.get, told[2]))
@@ -117,18 +142,20 @@ def _csv(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[bytes]:
 
 def _jsonl(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[bytes]:
     """Labels as JSON values, not as text within text: they are JSON in the database."""
-    as_they_are = ("given", "value")
+    line = "{" + ", ".join(f'"{name}": %s' for name in _NAMES) + "}\n"
+    plain, numbers = ("given", "value"), ("seconds", "probability")
     for columns in batches:
-        written = []
+        written: list[Iterable[str]] = []
         for name, column in zip(_NAMES, columns):
-            if name in as_they_are:
-                cells = ["null" if cell is None else cell for cell in column]
+            if name in plain:
+                written.append("null" if cell is None else cell for cell in column)
+            elif name in numbers:
+                written.append("null" if cell is None else repr(cell) for cell in column)
             elif name == "time":
-                cells = [f'"{datetime.fromtimestamp(t, UTC).isoformat()}"' for t in column]
+                written.append(f'"{datetime.fromtimestamp(t, UTC).isoformat()}"' for t in column)
             else:
-                cells = [_quoted(cell) if isinstance(cell, str) else json.dumps(cell) for cell in column]
-            written.append([f'"{name}": {cell}' for cell in cells])
-        yield "".join(f"{{{', '.join(row)}}}\n" for row in zip(*written)).encode()
+                written.append(map(_quoted, column))
+        yield "".join(map(line.__mod__, zip(*written))).encode()
 
 
 def _parquet(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[bytes]:

@@ -53,7 +53,7 @@ def read_answer(fields: Fields, space: LabelSpace, item: Any, *, multi: bool = F
     name = _one(fields, "class_name").strip("\r\n")
     if said == "auto":
         said = _meant(fields)
-    if said in ("keep", "unsure", "none"):
+    if said in ("keep", "move", "unsure", "none"):
         return answer(said)
     if said.startswith("class:"):
         return answer("class", (_by_id(space, said[6:]),))

@@ -156,7 +156,7 @@ def _import(conn: Connection, repo: Repository, folder: Path, contents: Contents
         snippet = _storable(snippets[at] if at < len(snippets) else "")
         batch.append(
             {
-                "queue_id": queue, "cell_id": cell_of[row["given"], row["top"]], "key": key, "row": row["row"],
+                "queue_id": queue, "cell_id": cell_of[at], "key": key, "row": row["row"],
                 "given": row["given"], "suggested": row["suggested"], "top": row["top"], "error_prob": row["error_prob"],
                 "logit": logit(row["error_prob"]), "kind": row["kind"], "is_issue": bool(row["is_issue"]),
                 "stratum": row["stratum"], "place": row["place"], "stratum_place": order.get(at),
@@ -192,17 +192,25 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _cells(conn: Connection, queue: int, table: pa.Table) -> dict[tuple[str | None, str | None], int]:
-    """The number of each pair (given, suggested) that occurs; sets of classes share one."""
+def _cells(conn: Connection, queue: int, table: pa.Table) -> list[int]:
+    """The cell of each row. Items whose labels may be wrong in the same way share one: the same pair (given, suggested), of sets
+    of classes the same class that is doubted."""
+    doubts = _doubts(table)
     heads: dict[tuple[str | None, str | None], float] = {}
-    for given, top, p in zip(*(table[name].to_pylist() for name in ("given", "top", "error_prob"))):
-        heads[given, top] = max(heads.get((given, top), -math.inf), logit(p))
-    shared = any((top or "").startswith("[") for _, top in heads)
-    if shared:
-        most = max(heads.values())
-        number = _cell(conn, queue, None, None, most)
-        return dict.fromkeys(heads, number)
-    return {pair: _cell(conn, queue, *pair, head) for pair, head in heads.items()}
+    for doubt, p in zip(doubts, table["error_prob"].to_pylist()):
+        heads[doubt] = max(heads.get(doubt, -math.inf), logit(p))
+    numbers = {doubt: _cell(conn, queue, *doubt, head) for doubt, head in heads.items()}
+    return [numbers[doubt] for doubt in doubts]
+
+
+def _doubts(table: pa.Table) -> list[tuple[str | None, str | None]]:
+    pairs = list(zip(table["given"].to_pylist(), table["top"].to_pylist()))
+    if not any((top or "").startswith("[") for _, top in pairs):
+        return pairs
+    if "doubted" not in table.column_names:  # an older audit
+        return [(None, None)] * len(pairs)
+    told = [(None, None) if text is None else json.loads(text) for text in table["doubted"].to_pylist()]
+    return [(as_json(given), as_json(suggested)) for given, suggested in told]
 
 
 def _cell(conn: Connection, queue: int, given: str | None, suggested: str | None, head: float) -> int:

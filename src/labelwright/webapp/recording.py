@@ -6,22 +6,44 @@ import json
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from labelwright.errors import LabelError
+from labelwright.errors import LabelError, OptionError
 from labelwright.labels import LabelSpace
-from labelwright.webapp.answers import Answer
-from labelwright.webapp.queue import as_json
-from labelwright.webapp.settling import encoded, event_id, label_text, post, reading, settle
-from labelwright.webapp.tables import answers, items, leases, skips
-from labelwright.webapp.views import Receipt, User
+from labelwright.webapp import leasing
+from labelwright.webapp.answers import MOST_COMMENT, Answer
+from labelwright.webapp.refusals import id_taken
+from labelwright.webapp.settling import as_text, encoded, event_id, post, reading, settle, text_of
+from labelwright.webapp.tables import answers, flags, items, leases, skips
+from labelwright.webapp.views import Part, Receipt, User
 
 
-def known_answer(conn: Connection, user: User, client_id: str) -> Receipt | None:
-    """The receipt of an answer that was sent before; None where this is the first time."""
-    query = select(answers.c.event_id, items.c.key).join(items, items.c.id == answers.c.item_id)
+def checked_id(client_id: Any) -> str:
+    """The client's name of an answer. Raises OptionError."""
+    if not isinstance(client_id, str) or not 1 <= len(client_id) <= 200:
+        raise OptionError(
+            found="a client_id that is no text of 1 to 200 characters", expected="one", fix="send a random UUID"
+        )
+    return clean(client_id)
+
+
+def known_answer(
+    conn: Connection, user: User, client_id: str, answer: Answer, *, token: str | None, key: str | None
+) -> Receipt | None:
+    """The receipt of an answer that was sent before; None where this is the first time.
+
+    Raises:
+        IdTaken: under this id another answer was sent, or the answer to another lease or item.
+    """
+    columns = (answers.c.event_id, answers.c.said, answers.c.token, items.c.key)
+    query = select(*columns).join(items, items.c.id == answers.c.item_id)
     row = conn.execute(query.where(answers.c.user_id == user.id, answers.c.client_id == client_id)).one_or_none()
-    return None if row is None else Receipt(row.event_id, row.key, again=True)
+    if row is None:
+        return None
+    elsewhere = row.key != key if token is None else row.token != token
+    if elsewhere or row.said != encoded(answer):
+        raise id_taken(client_id, row.key)
+    return Receipt(row.event_id, row.key, again=True)
 
 
 def insert_answer(
@@ -35,27 +57,34 @@ def insert_answer(
     stream: str,
     extra: bool,
     client_id: str,
+    token: str | None,
     seconds: float | None,
     salt: tuple[Any, ...],
+    part: Part | None = None,
 ) -> str:
     """Record an answer to a locked item; the id of its event, made of `salt`, user and client_id.
+
+    part: the box or region that the item is.
 
     Raises:
         LabelError, OptionError: an answer that is none.
     """
     given = None if item.given is None else json.loads(item.given)
-    answer.check(space, multi=multi)
+    moved = None if part is None else part.moved_label
+    answer.check(space, multi=multi, movable=moved is not None)
     if answer.kind == "keep" and given is None:
         raise LabelError(
             found="a label to keep, where there is none", expected="a class", fix="choose the class of this item"
         )
-    low, high = reading(answer, given)
-    value = as_json(answer.value(given))
+    low, high = reading(answer, given, missed=part is not None and part.missed)
+    told = answer.value(given, moved)
+    value = as_text(told)
     event = event_id("answer", *salt, user.id, client_id)
     row = {
-        "queue_id": item.queue_id, "item_id": item.id, "user_id": user.id, "client_id": client_id, "event_id": event,
-        "stream": stream, "kind": answer.kind, "value": value, "label": label_text(answer, given), "said": encoded(answer),
-        "comment": answer.comment, "severity": answer.severity, "why": answer.why, "wrong_low": low, "wrong_high": high,
+        "queue_id": item.queue_id, "item_id": item.id, "user_id": user.id, "client_id": client_id, "token": token,
+        "event_id": event, "stream": stream, "kind": answer.kind, "value": value,
+        "label": text_of(told), "said": encoded(answer), "comment": answer.comment, "severity": answer.severity,
+        "why": answer.why, "wrong_low": low, "wrong_high": high,
         "gold_right": None if item.gold is None else value == item.gold, "extra": extra, "active": True,
         "replaces": _replaced(conn, user, item, stream), "time": time.time(),
         "seconds": None if seconds is None or not 0 <= seconds < 1e7 else float(seconds),
@@ -84,6 +113,53 @@ def _replaced(conn: Connection, user: User, item: Row[Any], stream: str) -> int 
     if number is not None:
         conn.execute(update(answers).where(answers.c.id == number).values(active=False))
     return number
+
+
+def take_back(conn: Connection, queue: int, user: User, lease_seconds: float) -> str | None:
+    """Take the user's last answer back and lease its item to the user again, before what else the user holds.
+
+    Returns:
+        the item's key; None where there is nothing to undo.
+    """
+    now = time.time()
+    mine = (answers.c.user_id == user.id) & (answers.c.queue_id == queue) & answers.c.active
+    last = conn.execute(select(answers).where(mine).order_by(answers.c.id.desc()).limit(1)).one_or_none()
+    if last is None:
+        return None
+    item = leasing.lock_item(conn, last.item_id)
+    assert item is not None
+    gone = update(answers).where(answers.c.id == last.id, answers.c.active).values(active=False)
+    if conn.execute(gone).rowcount == 0:  # two undos at once
+        return str(item.key)
+    if last.replaces is not None:
+        conn.execute(update(answers).where(answers.c.id == last.replaces).values(active=True))
+    post(
+        conn, queue, event=event_id("undo", last.event_id), item=item.key, source=user.name, kind="retraction",
+        value=json.dumps(last.event_id),
+    )  # fmt: skip
+    settle(conn, item)
+    leasing.take(conn, item, user.id, last.stream, now=now, until=now + lease_seconds)
+    first = select(func.min(leases.c.taken)).where(leases.c.user_id == user.id).scalar_subquery()
+    again = (leases.c.item_id == item.id) & (leases.c.user_id == user.id)
+    earliest = conn.execute(select(first)).scalar_one()
+    conn.execute(update(leases).where(again).values(taken=earliest - 1e-3, gold=last.extra))
+    return str(item.key)
+
+
+def mark(conn: Connection, number: int, user: User, comment: str, *, on: bool) -> None:
+    """Set or take away the user's flag on an item. Raises OptionError for a comment that is too long."""
+    if len(comment) > MOST_COMMENT:
+        raise OptionError(
+            found=f"a comment of {len(comment):,} characters", expected=f"at most {MOST_COMMENT:,}", fix="shorten it"
+        )
+    item = leasing.lock_item(conn, number)
+    assert item is not None
+    conn.execute(delete(flags).where(flags.c.item_id == item.id, flags.c.user_id == user.id))
+    if on:
+        row = {"item_id": item.id, "user_id": user.id, "comment": clean(comment), "time": time.time()}
+        conn.execute(insert(flags), row)
+    left = conn.execute(select(flags.c.item_id).where(flags.c.item_id == item.id).limit(1)).scalar()
+    conn.execute(update(items).where(items.c.id == item.id).values(flagged=left is not None))
 
 
 def clean(text: str) -> str:

@@ -9,6 +9,10 @@ class LeaseLost(LabelwrightError):
     """A lease that is no longer the user's."""
 
 
+class IdTaken(LabelwrightError, ValueError):
+    """A client_id under which something else was sent before."""
+
+
 class NoSuchItem(LabelwrightError, KeyError):
     """An item that the queue does not have."""
 
@@ -30,6 +34,14 @@ def lease_lost() -> LeaseLost:
         found="a lease that ended, and the item went to somebody else or was answered",
         expected="an answer within the lease's time",
         fix="take the next item; to answer this one all the same, open it from the search page",
+    )
+
+
+def id_taken(client_id: str, item: str) -> IdTaken:
+    return IdTaken(
+        found=f"client_id {client_id[:100]!r}, under which another answer was sent before (item {item[:100]!r})",
+        expected="a new client_id for each answer, the same one only to send the same answer again",
+        fix="send this answer under a new random id; nothing was changed",
     )
 
 

@@ -45,6 +45,10 @@ def named(value: Any) -> str:
     """
     if value is None:
         return "no label"
+    if isinstance(value, dict) and "box" in value:
+        return f"{named(value['label'])}, in another place"
+    if isinstance(value, dict) and isinstance(value.get("answer"), str):
+        return value["answer"]
     if isinstance(value, dict):
         return ", ".join(f"{100 * share:.4g} % {printable(name)}" for name, share in value.items())
     if isinstance(value, list | tuple | set | frozenset):

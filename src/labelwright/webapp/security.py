@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ class Guard:
             return
         refused = self._refusal(scope)
         if refused is not None:
-            await _refuse(send, *refused)
+            await _refuse(scope, send, *refused)
             return
         answer = _Headed(send)
         try:
@@ -87,27 +88,27 @@ class Guard:
             _log.exception("%s %s failed", scope["method"], scope["path"])
             if answer.begun:
                 raise
-            await _refuse(send, 500, "That was a mistake of ours. Try again; the server's log tells more.")
+            await _refuse(scope, send, 500, "a mistake of ours", "an answer", "try again; the server's log tells more")
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and words for a request that is turned away; None for one that goes on."""
+    def _refusal(self, scope: Scope) -> tuple[int, str, str, str] | None:
+        """Status and words (found, expected, fix) for a request that is turned away; None for one that goes on."""
         names = [k for k, _ in scope["headers"]]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         host = headers.get("host", "")
         if names.count(b"host") != 1 or not self.settings.knows_host(host):
-            return (
-                421,
-                "This server is not known by that name. Open it by the address that was printed when it started.",
-            )
+            found = "a name by which this server is not known"
+            return 421, found, "one of its own", "open it by the address that was printed when it started"
         if scope["method"] not in _SAFE:
             origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-            if origin is not None and not self.settings.knows_origin(origin, host):
-                return 403, "This request was sent by a page of another site."
-            if site not in ("same-origin", "none"):
-                return 403, "This request was sent by a page of another site."
+            foreign = origin is not None and not self.settings.knows_origin(origin, host)
+            if foreign or site not in ("same-origin", "none"):
+                return 403, "a request that a page of another site sent", "one of this server's own pages", "go back"
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length[:20]) > self.settings.most_body:
-            return 413, f"A request may hold {self.settings.most_body:,} bytes at most."
+        if not length.isascii() or not length.isdigit():
+            return 413, "a request of unknown size", "a Content-Length of digits alone", "send its number of bytes"
+        if len(length) > 20 or int(length) > self.settings.most_body:
+            most = f"at most {self.settings.most_body:,} bytes"
+            return 413, "a request that is too large", most, "send less at once"
         return None
 
 
@@ -146,12 +147,16 @@ class _Headed:
         await self.send(message)
 
 
-async def _refuse(send: Send, status: int, text: str) -> None:
-    body = text.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+async def _refuse(scope: Scope, send: Send, status: int, found: str, expected: str, fix: str) -> None:
+    """Answer before any route does: in JSON to programs, in one sentence to people."""
+    kind, text = "text/plain; charset=utf-8", f"Found {found}; expected {expected}. To mend it: {fix}."
+    accept = b",".join(v for k, v in scope["headers"] if k == b"accept")
+    if scope["path"].startswith("/api/") or b"application/json" in accept:
+        kind, text = "application/json", json.dumps({"found": found, "expected": expected, "fix": fix})
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(text.encode())).encode())]
     send = _Headed(send)
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": text.encode()})
 
 
 def check_name(name: str) -> str:

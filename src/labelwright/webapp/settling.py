@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from labelwright.labels import LabelSpace
+from labelwright.store.events import CANT_TELL, NONE_FITS, json_values
 from labelwright.webapp.answers import Answer
 from labelwright.webapp.tables import answers, cells, items, outbox
 
@@ -23,12 +24,16 @@ STRENGTH = 4.0
 """How many answers the audit's own expectation of a pair (given, suggested) is worth."""
 
 
-def reading(answer: Answer, given: Any) -> tuple[float, float]:
+def reading(answer: Answer, given: Any, *, missed: bool = False) -> tuple[float, float]:
     """The probability that the given label is wrong, read low and high; they differ where the reviewer could not tell.
+
+    missed: the item is an object that no label speaks of; its label is wrong where the object is there.
 
     >>> reading(Answer("distribution", ("cat", "dog"), (0.6, 0.4)), "cat"), reading(Answer("unsure"), "cat")
     ((0.4, 0.4), (0.0, 1.0))
     """
+    if missed and answer.kind in ("class", "none"):
+        return (1.0, 1.0) if answer.kind == "class" else (0.0, 0.0)
     if answer.kind == "unsure" or given is None:
         return 0.0, 1.0
     if answer.kind == "distribution":
@@ -36,18 +41,25 @@ def reading(answer: Answer, given: Any) -> tuple[float, float]:
     elif answer.kind == "classes":
         wrong = float(set(answer.classes) != set(given))
     else:
-        wrong = float(answer.kind == "none" or (answer.kind == "class" and answer.classes[0] != given))
+        wrong = float(answer.kind in ("none", "move") or (answer.kind == "class" and answer.classes[0] != given))
     return wrong, wrong
 
 
-def label_text(answer: Answer, given: Any) -> str:
-    """As `labelwright audit --reviews` reads it: a class, several joined by "|", or the words for neither."""
-    value = answer.value(given)
-    if answer.kind in ("unsure", "none"):
-        return str(value["answer"])
+def text_of(value: Any) -> str:
+    """The value of an answer as `labelwright audit --reviews` reads it: a class, several joined by "|", or the words for neither.
+
+    >>> text_of(["a", "b"]), text_of({"a": 0.6, "b": 0.4, "c": 0.0}), text_of([])
+    ('a|b', 'a|b', 'none of these')
+    """
     if isinstance(value, dict):
+        if "box" in value:
+            return str(value["label"])
+        if value in (CANT_TELL, NONE_FITS):
+            return str(value["answer"])
         value = [name for name, share in value.items() if share > 0]
-    return "|".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "|".join(map(str, value)) or str(NONE_FITS["answer"])  # an empty cell would be read as no answer
+    return str(value)
 
 
 def decoded(said: str, space: LabelSpace) -> Answer:
@@ -61,6 +73,14 @@ def encoded(answer: Answer) -> str:
     return json.dumps(
         vars(answer) | {"classes": list(answer.classes), "shares": list(answer.shares)}, ensure_ascii=False
     )
+
+
+def as_text(value: Any) -> str | None:
+    """The value of an answer as JSON text, equal for equal values; a moved box is none that an event of the repository holds."""
+    if isinstance(value, dict) and "box" in value:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    text: str | None = json_values([value])[0].as_py()
+    return text
 
 
 def event_id(*parts: Any) -> str:

@@ -171,6 +171,7 @@ leases = Table(
 )
 # active: it counts (neither undone nor replaced by the same person).   extra: for the person's quality only, of a gold item that
 # had its answers.   replaces: the person's answer before.   label: as `audit --reviews` reads it.   said: the whole answer
+# token: of the lease that it answered, null without one
 answers = Table(
     "answers",
     metadata,
@@ -179,6 +180,7 @@ answers = Table(
     Column("item_id", ForeignKey("items.id"), nullable=False),
     Column("user_id", ForeignKey("users.id"), nullable=False),
     Column("client_id", String(200), nullable=False),
+    Column("token", String(64)),
     Column("event_id", String(64), nullable=False, unique=True),
     Column("stream", String(20), nullable=False),
     Column("kind", String(20), nullable=False),
@@ -230,7 +232,7 @@ comparisons = Table(
     Column("client_id", String(200)),
     Column("event_id", String(64)),
     Column("time", Float, nullable=False),
-    UniqueConstraint("item_id", "user_id"),
+    Index("ix_comparisons_item_id_user_id", "item_id", "user_id"),
     Index("ix_comparisons_user_id_queue_id", "user_id", "queue_id"),
 )
 # events on their way into the repository.   commit: of the repository, null until they are there

@@ -15,9 +15,17 @@ from labelwright.webapp.queue import as_json
 from labelwright.webapp.refusals import no_item
 from labelwright.webapp.settling import decoded
 from labelwright.webapp.tables import answers, cells, flags, items, users
-from labelwright.webapp.views import Content, Found, Item, Neighbour, Said, User
+from labelwright.webapp.views import Content, Found, Item, Neighbour, Part, Said, User
 
 STATES = ("open", "answered", "conflict", "skipped")
+FAULTS = {
+    "spurious box": "The detector finds no object in this box.",
+    "bad location": "The detector puts this box elsewhere: the dashed place.",
+    "duplicate box": "Another box of the same class lies on the same place.",
+    "bad boundary": "The model draws the outline elsewhere: this band belongs to the other class.",
+    "missed region": "Inside the label the model sees something of the other class.",
+}
+"""What seems wrong with a box or a region, apart from its class."""
 _SHORT = 300  # characters of a neighbour's text
 
 
@@ -41,17 +49,17 @@ def view(conn: Connection, row: Row[Any], user: User, contents: Contents, space:
     if not row.open and (mine is not None or user.may("adjudicator")):
         told += [_said(a) for a in said if not a.extra]
     flagged = select(flags.c.item_id).where(flags.c.item_id == row.id)
-    cell = conn.execute(select(cells.c.answered, cells.c.wrong, cells.c.given).where(cells.c.id == row.cell_id)).one()
-    neighbours = _neighbours(conn, row, contents)
+    cell = conn.execute(select(cells).where(cells.c.id == row.cell_id)).one()
+    neighbours, content = _neighbours(conn, row, contents), contents[row.row]
     return Item(
         item=row.key,
         row=row.row,
-        content=contents[row.row],
+        content=content,
         given=_loaded(row.given),
         suggested=tuple((name, float(p)) for name, p in json.loads(row.suggested)),
         error_prob=row.error_prob,
         kind=row.kind,
-        why=_why(row, neighbours, cell),
+        why=_why(row, neighbours, cell, content.part),
         neighbours=neighbours,
         said=tuple(told),
         mine=None if mine is None else decoded(mine.said, space),
@@ -161,16 +169,24 @@ def _glance(row: Any, contents: Contents) -> Content:
     return Content("text", text=row.snippet[:_SHORT]) if row.snippet else Content("none")
 
 
-def _why(row: Row[Any], neighbours: tuple[Neighbour, ...], cell: Any) -> tuple[str, ...]:
+def _why(row: Row[Any], neighbours: tuple[Neighbour, ...], cell: Any, part: Part | None) -> tuple[str, ...]:
     """Sentences on why the item is shown."""
     out = []
     given, top = _loaded(row.given), _loaded(row.top)
+    if part is not None and part.missed:
+        return (f"The detector finds an object that no box marks, with probability {row.error_prob:.0%}.",)
     if row.error_prob is not None:
         out.append(f"The label is wrong with probability {row.error_prob:.0%}, by all the evidence of the audit.")
     shares = {json.dumps(name): p for name, p in json.loads(row.suggested)}
     if given is None:
         out.append("It has no label yet.")
-    elif top != given and not isinstance(given, list):
+    elif part is not None and part.problem in FAULTS:
+        out.append(FAULTS[part.problem])
+    elif isinstance(given, list):
+        gone, more = (", ".join(map(str, names)) for names in (_less(given, top), _less(top, given)))
+        out += [f"By the evidence it should not have: {gone}."] if gone else []
+        out += [f"By the evidence it lacks: {more}."] if more else []
+    elif top not in (None, given):
         own = shares.get(json.dumps(given))
         out.append(
             f"The model finds {top!s} ({shares.get(json.dumps(top), 0):.0%}) likelier than {given!s}"
@@ -182,8 +198,17 @@ def _why(row: Row[Any], neighbours: tuple[Neighbour, ...], cell: Any) -> tuple[s
     if row.kind in ("ambiguous", "novel"):
         out.append("Several classes may fit." if row.kind == "ambiguous" else "Perhaps no class fits.")
     if cell.answered >= 3 and cell.given is not None:
-        out.append(f"Of {cell.answered} answered items with the same two labels, {cell.wrong:.0f} were wrong.")
+        alike = "with the same two labels"
+        if isinstance(given, list):
+            less, more = _loaded(cell.given), _loaded(cell.suggested)
+            alike = f"that have {less[0]!s} in doubt" if less else f"that perhaps lack {more[0]!s}"
+        out.append(f"Of {cell.answered} answered items {alike}, {cell.wrong:.0f} were wrong.")
     return tuple(out)
+
+
+def _less(a: list[Any], b: list[Any]) -> list[Any]:
+    """`a` without what is in `b`."""
+    return [name for name in a if name not in b]
 
 
 def _loaded(text: str | None) -> Any:

@@ -29,17 +29,48 @@ class User:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A label of a part of a picture, all in pixels of the picture.
+
+    what: "box" or "region".   key: as in the repository.   problem: what seems wrong, empty where nothing does.   given: its
+    class, None where an object seems to have no box.   size: width and height of the picture.   box: x1, y1, x2, y2.
+    moved: where the box should be, empty where it is.   area, edge: of a region, as SVG paths.   others: (class, x1, y1, x2, y2)
+    of other boxes.
+    """
+
+    what: str
+    key: str
+    problem: str
+    given: Any
+    size: tuple[float, float]
+    box: tuple[float, ...]
+    moved: tuple[float, ...] = ()
+    area: str = ""
+    edge: str = ""
+    others: tuple[tuple[Any, float, float, float, float], ...] = ()
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is an object that no label speaks of."""
+        return self.problem.startswith("missed object")
+
+    @property
+    def moved_label(self) -> dict[str, Any] | None:
+        """The given class in the other place, as the value of an answer; None where the place is not in doubt."""
+        return {"box": list(self.moved), "label": self.given} if self.moved else None
+
+
+@dataclass(frozen=True)
 class Content:
     """What an item looks like. kind: "text", "image", "row", "html", "audio" or "none".   text: of a text or an HTML item.
-    cells: (name, value) of a row.   media: whether `Desk.media(item)` gives a file.   boxes: (class, x, y, width, height) as
-    shares of the image.   mask: whether `Desk.media(item, "mask")` gives a picture."""
+    cells: (name, value) of a row.   media: whether `Desk.media(item)` gives a file.   part: of a picture, which the item is
+    about; None: the whole of it."""
 
     kind: str
     text: str = ""
     cells: tuple[tuple[str, str], ...] = ()
     media: bool = False
-    boxes: tuple[tuple[str, float, float, float, float], ...] = ()
-    mask: bool = False
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +165,8 @@ class Progress:
     """items: in the queue.   answered: with as many answers as wanted.   answers: acknowledged.   conflicts: to adjudicate.
     waiting: answers not yet in the repository.   estimate: None before two answers of the estimation stream.
     effort: (answers in the repair stream, expected wrong labels found), the effort curve.   remaining: expected answers until the
-    expected share of wrong labels left is below 1 %, None where unknown."""
+    expected share of wrong labels left is below 1 %, None where unknown.   trouble: why answers do not get into the repository,
+    empty where they do."""
 
     items: int
     answered: int
@@ -144,6 +176,7 @@ class Progress:
     estimate: Estimate | None
     effort: tuple[tuple[int, float], ...] = ()
     remaining: int | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True)

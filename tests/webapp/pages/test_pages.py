@@ -56,7 +56,8 @@ def test_an_answer_by_form(anna, desk, people, button, more, value):
     anna.get("/queue")
     key = anna.field("key")
     fields = {name: anna.field(name) for name in ("token", "key", "stream", "client_id")}
-    answer = anna.post("/queue/answer", fields | more, answer=button, comment="seen\r\ntwice", severity="minor")
+    more = more | {"comment": "seen\r\ntwice", "severity": "minor"}
+    answer = anna.post("/queue/answer", fields | more, answer=button)
     assert (answer.status_code, answer.headers["location"]) == (303, "/queue?stream=repair&told=saved")
     mine = desk.item(key, people.anna).mine
     assert mine.comment == "seen\ntwice" and mine.severity == "minor"
@@ -68,6 +69,8 @@ def test_an_answer_by_form(anna, desk, people, button, more, value):
     assert anna.get(answer.headers["location"]).text.count("Saved.") == 1
     again = anna.post("/queue/answer", fields | more, answer=button)  # the same form sent twice
     assert again.headers["location"].endswith("told=again") and answered(desk) == 1
+    other = anna.post("/queue/answer", fields | more | {"comment": ""}, answer=button)  # another one under the same id
+    assert other.status_code == 422 and "new random id" in other.text and answered(desk) == 1
 
 
 def test_sixty_forty_goes_to_the_classes_in_the_order_shown(anna, desk, people):

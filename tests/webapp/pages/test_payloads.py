@@ -128,6 +128,9 @@ def test_html_items_run_nothing_and_ask_nobody(desk, accounts, tab, monkeypatch)
     with serving(desk, accounts, local=accounts.local("me")) as server:
         page = tab(f"{server.url}/?token={TOKEN}")
         page.goto(server.url + "/item?key=t001")
+        assert "<h1>An item</h1>" in page.locator(".seen .text").inner_text()
+        assert page.frames[1].url == ""  # text at first: nothing is loaded
+        page.keyboard.press("v")
         page.wait_for_timeout(500)
         assert page.frames[1].url.startswith(server.url + "/frame")
         assert page.frames[1].evaluate("document.querySelector('h1').textContent") == "An item"

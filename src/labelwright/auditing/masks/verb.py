@@ -112,6 +112,7 @@ def audit_masks(
         parts=_parts(found, row, keys, error, images.space),
         notes=_notes(evidence, pixels, images.space),
         settings={"classes": n_classes, "ignore": images.ignored, "min_pixels": min_pixels, "goal": "expected F1"},
+        space=images.space,
         regions=_masks(found, row, sizes, images.space),
         sizes=sizes,
     )

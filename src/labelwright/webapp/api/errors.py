@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from labelwright.errors import LabelwrightError
 from labelwright.webapp.accounts import LogInRefused, TooManyTries
 from labelwright.webapp.api.models import Problem
-from labelwright.webapp.refusals import DatabaseFailed, DiskFull, LeaseLost, NoSuchItem, NotAllowed
+from labelwright.webapp.refusals import DatabaseFailed, DiskFull, IdTaken, LeaseLost, NoSuchItem, NotAllowed
 from labelwright.webapp.security import NoSuchPage, TooLarge
 
 MOST_BODY = 1 << 20
@@ -30,7 +30,7 @@ class ApiError(LabelwrightError):
 
 
 STATUS: dict[type, int] = {
-    LeaseLost: 409, NoSuchItem: 404, NoSuchPage: 404, NotAllowed: 403, LogInRefused: 401, TooManyTries: 429,
+    LeaseLost: 409, IdTaken: 409, NoSuchItem: 404, NoSuchPage: 404, NotAllowed: 403, LogInRefused: 401, TooManyTries: 429,
     TooLarge: 413, DiskFull: 507, DatabaseFailed: 503,
 }  # fmt: skip
 """Status code by the class of an error or the nearest of its bases; any other `LabelwrightError` is 422."""
@@ -41,7 +41,7 @@ _SAID = {
     403: ("a request that your role does not allow", "a higher role", "ask the owner"),
     404: ("nothing under this address", "what the OpenAPI description lists", "look at /api/v1/openapi.json"),
     405: ("a method that this address does not have", "one of the OpenAPI description", "look at /api/v1/openapi.json"),
-    409: ("a lease that somebody else has now", "your own lease", "ask for the next item"),
+    409: ("a lease that somebody else has now, or a client_id of another answer", "your own", "ask for the next item"),
     413: (f"a body of more than {MOST_BODY:,} bytes", f"at most {MOST_BODY:,}", "send less at once"),
     422: ("a field with a wrong value", "what the OpenAPI description says", "mend the field"),
     429: ("too many tries", "fewer in this time", "wait a minute"),

@@ -50,7 +50,7 @@ class Problem(BaseModel):
 class AnswerBody(Request):
     """What is said of an item: see `Answer`."""
 
-    kind: Literal["keep", "class", "classes", "distribution", "unsure", "none"]
+    kind: Literal["keep", "class", "classes", "distribution", "move", "unsure", "none"]
     classes: list[ClassName] = Field(default=[], max_length=MOST_CLASSES)
     shares: list[Annotated[float, Field(ge=0, le=1)]] = Field(default=[], max_length=MOST_CLASSES)
     comment: Annotated[str, Field(max_length=MOST_COMMENT), AfterValidator(no_nul)] = ""

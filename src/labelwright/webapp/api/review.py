@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator
@@ -50,15 +50,13 @@ def item(desk: TheDesk, user: Caller, key: ItemKey) -> Item:
 @routes.get(
     "/media",
     operation_id="media",
-    summary="The picture or sound of an item, or its mask",
+    summary="The picture or sound of an item",
     response_class=Response,
     responses=a_file("application/octet-stream") | responses(404, 422),
 )
-def media(
-    request: Request, desk: TheDesk, user: Caller, key: ItemKey, what: Literal["item", "mask"] = "item"
-) -> Response:
+def media(request: Request, desk: TheDesk, user: Caller, key: ItemKey) -> Response:
     """A file of the data's folder, as it is; recordings may be asked for in parts (header Range)."""
-    found, _ = desk.media(key, what)
+    found, _ = desk.media(key)
     return files.response(found, request.headers.get("range"))
 
 

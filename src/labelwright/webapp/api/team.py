@@ -51,15 +51,20 @@ def adjudicate(desk: TheDesk, user: Adjudicator, body: models.ItemAnswer) -> Rec
     response_class=Response,
     responses=a_file(*MEDIA.values()) | responses(403, 422),
 )
-def export(desk: TheDesk, user: Adjudicator, format: Literal["csv", "jsonl", "parquet"] = "csv") -> Response:
+def export(
+    desk: TheDesk,
+    user: Adjudicator,
+    format: Literal["csv", "jsonl", "parquet"] = "csv",
+    what: Literal["answers", "comparisons"] = "answers",
+) -> Response:
     """Cells of the CSV that a spreadsheet would run as formulas begin with an apostrophe."""
-    chunks = iter(desk.export(format))
+    chunks = iter(desk.export(format, what))
     first = next(chunks, b"")  # an error comes now, while there is still a status code to give
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", desk.name).strip("-")[:60] or "answers"
     return StreamingResponse(
         itertools.chain([first], chunks),
         media_type=MEDIA[format],
-        headers={"Content-Disposition": f'attachment; filename="{name}-answers.{format}"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}-{what}.{format}"'},
     )
 
 

@@ -86,14 +86,14 @@ def router(site: Site) -> APIRouter:
         )
 
     @pages.get("/export/answers")
-    def answers(request: Request, format: str = "csv") -> Response:
+    def answers(request: Request, format: str = "csv", what: str = "answers") -> Response:
         site.visit(request, "adjudicator")
         if format not in FORMATS:
             raise OptionError(
                 found=f"the format {format[:40]!r}", expected=", ".join(FORMATS), fix="choose one of these"
             )
-        chunks: Iterator[bytes] = desk.export(format)
-        headers = {"content-disposition": f'attachment; filename="answers.{format}"'}
+        chunks: Iterator[bytes] = desk.export(format, what)
+        headers = {"content-disposition": f'attachment; filename="{what}.{format}"'}
         return StreamingResponse(chunks, 200, headers, media_type=FORMATS[format])
 
     @pages.get("/help")

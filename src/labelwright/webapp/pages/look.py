@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from labelwright.errors import LabelwrightError
 from labelwright.webapp.forms import read_answer
 from labelwright.webapp.media import response
-from labelwright.webapp.pages.work import KINDS, among, answer_context, class_named, class_names, client_id
+from labelwright.webapp.pages.work import among, answer_context, class_named, class_names, client_id, kinds
 from labelwright.webapp.refusals import NoSuchItem
 from labelwright.webapp.render import address
 from labelwright.webapp.security import FRAME_HEADERS, NoSuchPage
@@ -44,14 +44,14 @@ def router(site: Site) -> APIRouter:
         try:
             found = desk.search(
                 query["text"], label=class_named(site, label), suggested=class_named(site, suggested),
-                kind=among("kind", kind, KINDS), state=among("state", state, STATES), flagged=True if flagged else None,
+                kind=among("kind", kind, kinds(site)), state=among("state", state, STATES), flagged=True if flagged else None,
                 user=visit.user, page=min(max(page, 1), 1_000_000), per_page=PER_PAGE,
             )  # fmt: skip
         except LabelwrightError as error:
             refused = f"{error.found}; {error.fix}"
         return site.page(
             "items.html", visit, here="/items", status=422 if refused else 200, found=found, query=query, refused=refused,
-            kinds=KINDS, states=STATES, class_names=class_names(site),
+            kinds=kinds(site), states=STATES, class_names=class_names(site),
         )  # fmt: skip
 
     @pages.get("/item")
@@ -72,9 +72,7 @@ def router(site: Site) -> APIRouter:
                 desk.flag(user, key, posted.one("comment"), on=said == "flag")
                 return RedirectResponse(address("/item", key=key, told=f"{said}ged"), 303)
             given = read_answer(fields, desk.space, desk.item(key, user), multi=desk.multi)
-            receipt = desk.answer_item(
-                user, key, given.check(desk.space, multi=desk.multi), client_id=client_id(posted)
-            )
+            receipt = desk.answer_item(user, key, given, client_id=client_id(posted))
         except NoSuchItem:
             raise
         except LabelwrightError as error:
@@ -82,11 +80,9 @@ def router(site: Site) -> APIRouter:
         return RedirectResponse(address("/item", key=key, told="again" if receipt.again else "saved"), 303)
 
     @pages.get("/media")
-    def media(request: Request, key: str, what: str = "item") -> Any:
+    def media(request: Request, key: str) -> Any:
         site.visit(request)
-        if what not in ("item", "mask"):
-            raise NoSuchPage(found=f"{what[:40]!r} of an item", expected="item or mask", fix="go back")
-        found, _ = desk.media(key, what)
+        found, _ = desk.media(key)
         return response(found, request.headers.get("range"))
 
     @pages.get("/frame")

@@ -37,7 +37,6 @@ def router(site: Site) -> APIRouter:
         try:
             item = desk.item(key, posted.visit.user)
             answer = _chosen(site, posted.one("answer"), key) or read_answer(fields, desk.space, item, multi=desk.multi)
-            answer = answer.check(desk.space, multi=desk.multi)
             desk.adjudicate(posted.visit.user, key, answer, client_id=client_id(posted))
         except LabelwrightError as error:
             return _conflicts(site, posted.visit, 1, 422, refused=f"{error.found}. {error.fix}.")
@@ -153,6 +152,8 @@ def _as_answer(site: Site, value: Any, given: Any) -> Answer:
         return Answer("keep")
     if value in (CANT_TELL, NONE_FITS):
         return Answer("unsure" if value == CANT_TELL else "none")
+    if isinstance(value, dict) and "box" in value:
+        return Answer("move")
     if isinstance(value, dict):
         names = {str(name): name for name in site.desk.space.classes}
         return Answer("distribution", tuple(names.get(n, n) for n in value), tuple(value.values()))

@@ -16,9 +16,11 @@ from labelwright.webapp.queue import Filters
 from labelwright.webapp.refusals import LeaseLost
 from labelwright.webapp.render import address, printable
 from labelwright.webapp.site import Form, Posted, Site, Visit
+from labelwright.webapp.viewing import FAULTS
 from labelwright.webapp.views import STREAMS, Lease
 
 KINDS = ("error", "ambiguous", "novel", "ok", "unlabelled")
+PART_KINDS = (*FAULTS, "missed object", "wrong class", "ok")
 MOST_NAMED = 5000  # classes that the search field of a page offers; others are typed
 
 
@@ -98,7 +100,7 @@ class Only:
         """As the desk takes it. Raises OptionError."""
         if not (self.label or self.suggested or self.kind):
             return None
-        kind = among("kind", self.kind, KINDS)
+        kind = among("kind", self.kind, kinds(site))
         return Filters(class_named(site, self.label), class_named(site, self.suggested), kind)
 
     def address(self, told: str) -> str:
@@ -160,6 +162,11 @@ def class_named(site: Site, name: str) -> Any:
     raise OptionError(found=f"the class {name[:80]!r}", expected="a class of the list", fix="choose one of the list")
 
 
+def kinds(site: Site) -> tuple[str, ...]:
+    """Of issues, for this audit."""
+    return PART_KINDS if site.desk.of_parts else KINDS
+
+
 def among(what: str, value: str, allowed: tuple[str, ...]) -> str | None:
     """The value, None where it is empty. Raises OptionError for another one than the allowed."""
     if value and value not in allowed:
@@ -191,7 +198,7 @@ def _settle(site: Site, posted: Posted) -> tuple[str, str | None]:
         desk.skip(user, token)
         return "skipped", None
     item = desk.item(key, user) if posted.one("quick") else None  # its order of classes is what the shares follow
-    answer = read_answer(posted.fields, desk.space, item, multi=desk.multi).check(desk.space, multi=desk.multi)
+    answer = read_answer(posted.fields, desk.space, item, multi=desk.multi)
     receipt = desk.answer(user, token, answer, client_id=client_id(posted), seconds=_seconds(posted))
     return "again" if receipt.again else "saved", receipt.event_id
 

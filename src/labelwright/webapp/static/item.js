@@ -10,14 +10,13 @@ document.addEventListener("keydown", event => {
   if (!control || control.disabled || (event.key === "Enter" && event.target.matches("button, a, summary, input"))) return;
   event.preventDefault();
   for (let around = control.closest("details"); around; around = around.parentElement.closest("details")) around.open = true;
-  if (control.matches("summary")) control.parentElement.querySelector("input").focus();
+  const field = control.matches("summary") ? control.parentElement.querySelector("input") : null;
+  if (control.matches("summary")) { if (field) field.focus(); }
   else if (control.matches("input:not([type=checkbox]), textarea, select")) control.focus();
   else if (!event.repeat) control.click();
 });
 document.addEventListener("click", event => {
   const control = event.target.closest("[data-do]");
   if (!control) return;
-  const picture = control.closest(".seen").querySelector(".picture");
-  if (control.dataset.do === "zoom") picture.dataset.zoom = String(Number(picture.dataset.zoom) % 3 + 1);
-  if (control.dataset.do === "mask") picture.classList.toggle("bare");
+  act(control.dataset.do, control.closest(".seen"));
 });

@@ -28,6 +28,7 @@
 
   function show(element, focus = true) {
     work().replaceWith(element);
+    for (const sound of element.querySelectorAll("audio")) sound.load();  // it came out of an inert document
     shown = performance.now();
     waiting = false;
     document.body.classList.remove("waiting");
@@ -218,10 +219,10 @@
     if (control.disabled) return;
     if (control.matches("input:not([type=checkbox]), textarea, select")) { control.focus(); control.scrollIntoView({ block: "nearest" }); }
     else if (control.matches("summary")) {
-      control.parentElement.open = true;
       const field = control.parentElement.querySelector("input");
-      field.focus();
-      field.scrollIntoView({ block: "nearest" });
+      control.parentElement.open = field ? true : !control.parentElement.open;
+      if (field) field.focus();
+      (field || control).scrollIntoView({ block: "nearest" });
     } else control.click();
   }
 
@@ -248,9 +249,7 @@
     const control = event.target.closest("[data-do], #help");
     if (!control) return;
     if (control.id === "help") { keys.showModal(); return; }
-    const stage = work().querySelector(".picture");
-    if (control.dataset.do === "zoom") stage.dataset.zoom = String(Number(stage.dataset.zoom) % 3 + 1);
-    if (control.dataset.do === "mask") stage.classList.toggle("bare");
+    act(control.dataset.do, work());
   });
 
   document.addEventListener("input", event => {
