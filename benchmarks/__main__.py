@@ -33,6 +33,7 @@ SUBJECTS = {
     "rules": "label_model",
     "desk": "review_desk",
     "losses": "losses",
+    "training": "training",
     "page": "page",
     "review": "review_latency",
 }

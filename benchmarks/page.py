@@ -179,6 +179,39 @@ def large(found: dict[str, Any]) -> str:
     return f"{used:.0f} CPU s, {found['steps']} steps, at most {size:.0f} bytes per vote"
 
 
+def training(found: dict[str, Any]) -> str:
+    """The loop, the labels, and relabelling."""
+    out = ["| case | bare, ms per step | ours | more |", "| --- | ---: | ---: | ---: |"]
+    for r in found["overhead"]:
+        more = r["ours_ms"] - r["bare_ms"]
+        out.append(
+            f"| {r['case']} | {r['bare_ms']:.2f} | {r['ours_ms']:.2f} | {more:+.2f} ms, {more / r['bare_ms']:+.1%} |"
+        )
+    ms = found["labels_ms"]
+    told = ", ".join(f"{name} {value:.1f}" for name, value in ms.items())
+    rate = found["items_per_second"]
+    return "\n".join(out) + (
+        f"\n\nOne student of 1000 classes, ms per step: {told}. Stored top-5 labels cost "
+        f"{ms['stored top 5'] / ms['hard'] - 1:+.1%} against hard ones.\n\n"
+        f"Relabelling to a file: {rate['relabel'] / rate['teacher alone']:.0%} of the teacher's own throughput "
+        f"({rate['relabel']:,.0f} of {rate['teacher alone']:,.0f} items per second).\n"
+    )
+
+
+def losses(found: dict[str, Any]) -> str:
+    """Ratios of time and memory of each loss."""
+    rows: dict[str, dict[tuple[int, int], dict[str, Any]]] = {}
+    for r in found["losses"]:
+        if not r["loss"].startswith("torch"):
+            rows.setdefault(f"{r['loss']} | {r['rival']}", {})[r["n"], r["k"]] = r
+    out = ["| loss | against | 256 x 10 | 4096 x 1000 | MiB at 4096 x 1000 |", "| --- | --- | ---: | ---: | ---: |"]
+    for name, at in rows.items():
+        small, large = at[256, 10], at.get((4096, 1000))
+        told = "– | –" if large is None else f"{large['ratio']:.1f} | {large['peak_bytes'] / 2**20:.0f}"
+        out.append(f"| {name} | {small['ratio']:.1f} | {told} |")
+    return "\n".join(out) + "\n"
+
+
 def _result(name: str) -> Any:
     return json.loads((HERE / "results" / f"{name}.json").read_text())
 
@@ -198,6 +231,8 @@ def main() -> None:
         "SPEEDS": speeds(_result("crowd_models")),
         "CLASSIFIER": classifier(_result("crowd_with_classifier")),
         "LARGE": large(_result("crowd_models")["large"]),
+        "TRAINING": training(_result("training")),
+        "LOSSES": losses(_result("losses")),
         "BEYOND": beyond(_result("crowd_streamed")),
         "BOXES": boxes(json.loads((HERE / "results" / "boxes.json").read_text())),
     }

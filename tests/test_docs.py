@@ -21,7 +21,15 @@ def shape(text):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/index.md", "docs/structures.md", "docs/tutorial-crowd.md", "docs/votes.md"]
+    "page",
+    [
+        "README.md",
+        "docs/index.md",
+        "docs/structures.md",
+        "docs/tutorial-crowd.md",
+        "docs/votes.md",
+        "docs/tutorial-teacher.md",
+    ],
 )
 def test_the_story_runs_as_pasted(page):
     code, output = blocks(page, "python")[0], blocks(page, "text")[0]
@@ -75,3 +83,22 @@ def test_the_tutorial(tmp_path, monkeypatch, capsys):
                 main()
             assert not stop.value.code, capsys.readouterr().err
     assert len(names["corrected"]) == 1797 and len(list(Path("digits.labels/audits").iterdir())) == 2
+
+
+def test_the_training_page_s_part_and_recipe_work():
+    import numpy as np
+    import yaml
+
+    from labelwright.learning import Recipe, TrainData, train
+
+    names = {}
+    exec(compile(blocks("docs/training.md", "python")[0], "docs/training.md", "exec"), names)  # noqa: S102  our own page
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 1, 8, 8)).astype(np.float32)
+    soft = rng.dirichlet(np.ones(3), 64).astype(np.float32)
+    model = train(TrainData(x, soft), targets=(names["Averaged"](),), student="linear", epochs=2)
+    assert np.isfinite(model.history[-1]["loss"])
+    text = blocks("docs/training.md", "yaml")[0]
+    recipe = Recipe.from_yaml(text).but(epochs=2)
+    assert recipe.plain()["keep"] == yaml.safe_load(text)["keep"]
+    assert np.isfinite(train(TrainData(x, soft), recipe=recipe, valid=TrainData(x, soft)).history[-1]["loss"])

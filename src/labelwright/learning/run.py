@@ -34,6 +34,8 @@ class Run:
 
         self.recipe, self.data, self.accelerator = recipe, data, accelerator
         self.device = accelerator.device
+        # one process in float32 needs none of accelerate's wrappers, which cost more than a small step
+        self._plain = accelerator.num_processes == 1 and recipe.precision == "no"
         self.modules: dict[str, nn.Module] = {}
         self.frozen: dict[str, nn.Module] = {}
         self.optimizer: Any = None
@@ -140,7 +142,8 @@ class Run:
             )
         spec = self.recipe.optimizer
         self.optimizer = OPTIMIZERS[spec.name](learning, **spec.options) if hasattr(spec, "plain") else spec(learning)
-        self.optimizer = self.accelerator.prepare(self.optimizer)
+        if not self._plain:
+            self.optimizer = self.accelerator.prepare(self.optimizer)
         if self.accelerator.num_processes > 1:
             for name, module in self.modules.items():
                 if any(p.requires_grad for p in module.parameters()):
@@ -176,7 +179,11 @@ class Run:
 
     def learn(self, loss: Tensor, *, last: bool = True) -> None:
         """Backward; with `last` (the last batch of a step) also the optimiser's step."""
-        self.accelerator.backward(loss / self.recipe.accumulate if self.recipe.accumulate > 1 else loss)
+        loss = loss / self.recipe.accumulate if self.recipe.accumulate > 1 else loss
+        if self._plain:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.accelerator.backward(loss)
         if not last:
             return
         factor = self._schedule(self.progress)
