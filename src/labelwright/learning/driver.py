@@ -59,9 +59,13 @@ def fit(
     with _own_random(recipe.seed):
         run = Run(recipe, data, _accelerator(recipe))
         run.begin()
-        per_epoch = -(-len(run.sampler.order(run, 0, _rng(recipe, 0))) // (recipe.batch_size * recipe.accumulate))
+        items = len(run.sampler.order(run, 0, _rng(recipe, 0)))
+        per_step = recipe.batch_size * recipe.accumulate * run.accelerator.num_processes
+        per_epoch = -(-items // per_step)
         run.n_steps = recipe.steps or recipe.epochs * recipe.rounds * per_epoch
-        loop = _Loop(run, valid, Checkpoints(folder, run), History(folder), progress)
+        loop = _Loop(
+            run, valid, Checkpoints(folder, run), History(folder if run.accelerator.is_main_process else None), progress
+        )
         loop.resume()
         loop.train()
     return run, loop.history
