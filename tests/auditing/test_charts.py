@@ -14,6 +14,7 @@ import pytest
 
 from labelwright.auditing import _charts
 from labelwright.auditing.flags import effort_curve
+from labelwright.reports import embed
 
 HOSTILE = [
     "<script>x()</script>",
@@ -53,7 +54,7 @@ def test_a_drawing_loses_all_that_is_not_a_drawing() -> None:
         '<a href="javascript:x()"/><image href="http://evil.example"/><foreignObject/>'
         '<rect fill="url(http://evil.example)" width="3" style="x"/></svg>'
     )
-    svg = _charts.embed(hostile, "a <title>")
+    svg = embed(hostile, "a <title>")
     assert svg == (
         '<svg viewBox="0 0 9 9" role="img" style="max-width:11px;min-width:8px"><title>a &lt;title&gt;</title>'
         '<rect width="3" /></svg>'

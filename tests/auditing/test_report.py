@@ -23,6 +23,7 @@ from labelwright.auditing.estimate import ErrorRate, PerClass
 from labelwright.auditing.report import _distinct, chance, counted, notebook, percent, render
 from labelwright.auditing.result import Audit, transition
 from labelwright.labels import HardLabels, LabelSpace, MultiLabels
+from labelwright.reports import embed
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 CHROMIUM = Path("/usr/bin/chromium")
@@ -172,7 +173,7 @@ def flat(text: str) -> str:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts without their lines, for tests of words: drawing takes most of the time, and test_charts.py looks at it."""
-    monkeypatch.setattr(_charts, "_svg", lambda chart, title, **size: _charts.embed('<svg viewBox="0 0 9 9"/>', title))
+    monkeypatch.setattr(_charts, "svg", lambda chart, title, **size: embed('<svg viewBox="0 0 9 9"/>', title))
 
 
 # ---- it renders

@@ -56,6 +56,8 @@ def test_texts_from_file_to_model_and_back(reviews, tmp_path):
     done = train_file(reviews, out=tmp_path / "m", changes={"epochs": 40}, valid=0.2)
     assert done.held_out.figures["accuracy"].value > 0.95
     assert json.loads((tmp_path / "m" / "held_out.json").read_text())["items"] == 60
+    page = (tmp_path / "m" / "report.html").read_text()
+    assert page.count("<svg") == 3 and "<script" not in page and "soft_cross_entropy" in page
     again = evaluate_file(tmp_path / "m", reviews)
     assert again.n == 300 and again.figures["accuracy"].value > 0.95
     keys, p, space = predict_file(tmp_path / "m", reviews)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
+
+from labelwright.reports import ACCENT, INK, LINE, SECOND, svg
 
 if TYPE_CHECKING:
     import altair as alt
@@ -16,28 +15,9 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 30  # rows and columns of a heat map that can still be read
 _NUMBERED = 10  # up to here a heat map has room for its numbers
-_WIDTH, _HEIGHT = 290, 200  # near the width of a phone, so that text is never scaled much
 _BINS = 25
 DEEPEST = 0.5  # share of the accent in the darkest cell: the ink of the page stays readable on it, dark or light
 _PERCENT = "format(100 * datum.value, '.0f') + '\u00a0%'"
-
-# Stand-ins that Vega takes for colours; each becomes a variable of the page, which knows whether it is light or dark.
-_INK, _ACCENT, _SECOND, _LINE = "#010101", "#020202", "#030303", "#040404"
-_OF_PAGE = {
-    _INK: "currentColor",
-    _ACCENT: "var(--accent, #0b62b5)",
-    _SECOND: "var(--second, #b3480a)",
-    _LINE: "var(--line, #8888)",
-}
-_TAGS = {"svg", "g", "path", "rect", "line", "text", "tspan", "title", "defs", "clipPath", "circle"}
-_ATTRIBUTES = {
-    "viewBox", "transform", "d", "x", "y", "dx", "dy", "x1", "x2", "y1", "y2", "r", "width", "height", "fill", "stroke",
-    "opacity", "fill-opacity", "stroke-opacity", "stroke-width", "stroke-dasharray", "stroke-linecap",
-    "stroke-linejoin", "stroke-miterlimit", "text-anchor", "font-family", "font-size", "font-weight", "font-style",
-}  # fmt: skip
-
-
-_RESERVED, _RESERVED_ADDRESSES = 700 << 20, 96 << 30  # bytes that the renderer sets aside, with room to spare
 
 
 def effort_charts(curve: EffortCurve, n_flagged: int) -> tuple[str, str]:
@@ -64,24 +44,22 @@ def _found(curve: EffortCurve, n_flagged: int, by_chance: float) -> str:
     chance = [{"looks": n, "found": n * by_chance} for n in (0.0, end)]
     late = n_flagged > 0.5 * end
     free = int(np.searchsorted(looks, 0.1 * end if late else max(n_flagged, 0.3 * end)))  # where the dotted line is not
-    words = [("most suspicious first", looks[free], found[free], "left", 8, 14, _ACCENT)]  # a bent curve has room below
+    words = [("most suspicious first", looks[free], found[free], "left", 8, 14, ACCENT)]  # a bent curve has room below
     if end * by_chance > 0.4 * top:  # as has a steep line; over a flat one there is more
-        words.append(("in random order", 0.55 * end, 0.55 * end * by_chance, "left", 6, 14, _INK))
+        words.append(("in random order", 0.55 * end, 0.55 * end * by_chance, "left", 6, 14, INK))
     else:
-        words.append(("in random order", end, end * by_chance, "right", -6, -9, _INK))
+        words.append(("in random order", end, end * by_chance, "right", -6, -9, INK))
     if n_flagged:
-        words.append(
-            (f"{n_flagged:,} flagged", n_flagged, top, "right" if late else "left", -5 if late else 5, 0, _INK)
-        )
+        words.append((f"{n_flagged:,} flagged", n_flagged, top, "right" if late else "left", -5 if late else 5, 0, INK))
     layers = [
         *_flag_line(n_flagged, x),
-        alt.Chart(_data(chance)).mark_line(color=_INK, strokeDash=[5, 4], opacity=0.6).encode(x=x, y=y),
-        alt.Chart(_data(best)).mark_line(color=_ACCENT, strokeWidth=2.5).encode(x=x, y=y),
+        alt.Chart(_data(chance)).mark_line(color=INK, strokeDash=[5, 4], opacity=0.6).encode(x=x, y=y),
+        alt.Chart(_data(best)).mark_line(color=ACCENT, strokeWidth=2.5).encode(x=x, y=y),
         *(_beside(at, up, text, x, y, align=align, dx=dx, dy=dy, color=c) for text, at, up, align, dx, dy, c in words),
     ]
     points = sorted({max(1, len(looks) // 4), len(looks) // 2, len(looks) - 1} & set(range(len(looks))))
     told = ", ".join(f"{found[i]:,.0f} among the first {looks[i]:,}" for i in points)
-    return _svg(alt.layer(*layers), f"Wrong labels expected to be found: {told}")
+    return svg(alt.layer(*layers), f"Wrong labels expected to be found: {told}")
 
 
 def _precision_recall(curve: EffortCurve, n_flagged: int) -> str:
@@ -92,17 +70,17 @@ def _precision_recall(curve: EffortCurve, n_flagged: int) -> str:
     x, y = _looks(end), alt.Y("found:Q", title="share", axis=axis, scale=alt.Scale(domain=[0, 1]))
     layers = _flag_line(n_flagged, x)
     start = 1 if len(looks) > 1 else 0  # nothing looked at has no precision
-    for values, color, dash in ((curve.precision, _ACCENT, [1, 0]), (curve.recall, _SECOND, [7, 3])):
+    for values, color, dash in ((curve.precision, ACCENT, [1, 0]), (curve.recall, SECOND, [7, 3])):
         rows = [{"looks": int(n), "found": float(v)} for n, v in zip(looks[start:], values[start:])]
         mark = alt.Chart(_data(rows)).mark_line(color=color, strokeWidth=2.5, strokeDash=dash)
         layers.append(mark.encode(x=x, y=y))
     late, last = int(np.searchsorted(looks, 0.72 * end)), len(looks) - 1
     layers += [
-        _beside(looks[late], curve.precision[late], "precision", x, y, dx=5, dy=-9, color=_ACCENT),
-        _beside(end, curve.recall[last], "recall", x, y, align="right", dx=-6, dy=16, color=_SECOND),
+        _beside(looks[late], curve.precision[late], "precision", x, y, dx=5, dy=-9, color=ACCENT),
+        _beside(end, curve.recall[last], "recall", x, y, align="right", dx=-6, dy=16, color=SECOND),
     ]
     told = f"precision {_share(curve.precision[start])} to {_share(curve.precision[last])}"
-    return _svg(alt.layer(*layers), f"Expected {told}, recall up to {_share(curve.recall[last])}")
+    return svg(alt.layer(*layers), f"Expected {told}, recall up to {_share(curve.recall[last])}")
 
 
 def quality_histogram(quality: np.ndarray, flagged: np.ndarray) -> str:
@@ -130,11 +108,11 @@ def quality_histogram(quality: np.ndarray, flagged: np.ndarray) -> str:
         y=alt.Y("items:Q", title="labels (logarithmic)", scale=alt.Scale(type="log", domain=[0.8, top]),
                 axis=alt.Axis(values=[10**i for i in range(10) if 10**i <= top])),
         y2="floor:Q",
-        color=alt.Color("what:N", scale=alt.Scale(domain=["all", "flagged"], range=[_LINE, _SECOND]),
+        color=alt.Color("what:N", scale=alt.Scale(domain=["all", "flagged"], range=[LINE, SECOND]),
                         legend=alt.Legend(title=None, orient="top")),
     )  # fmt: skip
     doubtful = int((quality[known] < 0.5).sum())
-    return _svg(bars, f"Probability of being right: {doubtful} of {int(known.sum())} labels are below one half")
+    return svg(bars, f"Probability of being right: {doubtful} of {int(known.sum())} labels are below one half")
 
 
 def heat_map(transition: np.ndarray, confident_joint: np.ndarray, names: list[str]) -> tuple[str, int]:
@@ -166,15 +144,15 @@ def heat_map(transition: np.ndarray, confident_joint: np.ndarray, names: list[st
         ),
         y=alt.Y("true:N", title="true label", sort=None, scale=alt.Scale(domain=shown)),
     )
-    cells = base.mark_rect(color=_ACCENT, stroke=_LINE, strokeWidth=0.5).encode(
+    cells = base.mark_rect(color=ACCENT, stroke=LINE, strokeWidth=0.5).encode(
         fillOpacity=alt.FillOpacity("wrong:Q", scale=alt.Scale(domain=[0, 1], range=[0.0, DEEPEST]), legend=None)
     )
-    text = base.mark_text(color=_INK, fontSize=11).encode(text="words:N")
+    text = base.mark_text(color=INK, fontSize=11).encode(text="words:N")
     layers = [cells, text] if numbered else [cells]
     size = {"width": cell * len(chosen), "height": cell * len(chosen)}
     worst = np.unravel_index(int(wrong.argmax()), wrong.shape)
     told = f"most often {shown[worst[0]]} is labelled {shown[worst[1]]} ({_share(wrong.max())})"
-    return _svg(alt.layer(*layers), f"How classes are mistaken: {told}", **size), len(chosen)
+    return svg(alt.layer(*layers), f"How classes are mistaken: {told}", **size), len(chosen)
 
 
 def most_confused(transition: np.ndarray, confident_joint: np.ndarray, limit: int = MOST_CLASSES) -> np.ndarray:
@@ -208,13 +186,13 @@ def _flag_line(n_flagged: int, x: alt.X) -> list[Any]:
     """A dotted line at the number flagged, if there is one."""
     import altair as alt
 
-    mark = alt.Chart(_data([{"looks": n_flagged}])).mark_rule(color=_INK, strokeDash=[2, 3], opacity=0.7)
+    mark = alt.Chart(_data([{"looks": n_flagged}])).mark_rule(color=INK, strokeDash=[2, 3], opacity=0.7)
     return [mark.encode(x=x)] if n_flagged else []
 
 
 def _beside(
     looks: float, found: float, text: str, x: alt.X, y: alt.Y, *, align: str = "left", dx: int = 0, dy: int = 0,
-    color: str = _INK,
+    color: str = INK,
 ) -> Any:  # fmt: skip
     """Words beside a line instead of a legend: they need no colour to be understood."""
     import altair as alt
@@ -225,69 +203,3 @@ def _beside(
 
 def _share(p: float) -> str:
     return "" if p < 0.0005 else f"{100 * p:.1f}\u00a0%" if p < 0.0995 else f"{100 * p:.0f}\u00a0%"
-
-
-def room_to_draw() -> bool:
-    """Whether the limits of this process let the renderer reserve what it reserves; it kills the process where it cannot."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits
-        return True
-    limits = {"VmData:": resource.RLIMIT_DATA, "VmSize:": resource.RLIMIT_AS}
-    soft = {name: resource.getrlimit(which)[0] for name, which in limits.items()}
-    told = Path("/proc/self/status")
-    lines = told.read_text().splitlines() if told.exists() else []
-    used = {line.split()[0]: int(line.split()[1]) << 10 for line in lines if line.split()[0] in limits}
-    needs = {"VmData:": _RESERVED, "VmSize:": _RESERVED_ADDRESSES}
-    return all(soft[name] == resource.RLIM_INFINITY or soft[name] - used.get(name, 0) >= needs[name] for name in limits)
-
-
-def _svg(chart: Any, title: str, *, width: int = _WIDTH, height: int = _HEIGHT) -> str:
-    """Draw with Vega and make the SVG fit for a page."""
-    styled = chart.properties(width=width, height=height, background="transparent", padding=6).configure(
-        font="sans-serif", aria=False
-    )
-    axis = {
-        "labelColor": _INK,
-        "titleColor": _INK,
-        "titleFontWeight": "normal",
-        "domainColor": _LINE,
-        "tickColor": _LINE,
-    }
-    styled = styled.configure_view(stroke=None).configure_text(font="sans-serif", fontSize=12)
-    styled = styled.configure_axis(
-        **axis, gridColor=_LINE, gridOpacity=0.6, labelFontSize=11, titleFontSize=12, labelLimit=140
-    )
-    styled = styled.configure_legend(labelColor=_INK, labelFontSize=12, symbolType="square")
-    buffer = io.StringIO()
-    styled.save(buffer, format="svg")
-    return embed(buffer.getvalue(), title)
-
-
-def embed(svg: str, title: str) -> str:
-    """An SVG document as an element of a page: known elements and attributes only, the colours of the page, a title to
-    be read out, and no size of its own but the largest at which it looks right."""
-    root = ElementTree.fromstring(svg)
-    _, _, width, _ = root.get("viewBox", "0 0 400 300").split()
-    _clean(root)
-    root.set("role", "img")
-    root.set("style", f"max-width:{round(float(width) * 1.25)}px;min-width:{round(float(width) * 0.85)}px")
-    told = ElementTree.Element("title")
-    told.text = title
-    root.insert(0, told)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _clean(element: ElementTree.Element) -> None:
-    element.tag = element.tag.rpartition("}")[2]
-    for name, value in list(element.attrib.items()):
-        if name not in _ATTRIBUTES or "url(" in value or (element.tag == "svg" and name in ("width", "height")):
-            del element.attrib[name]
-        elif value in _OF_PAGE:
-            del element.attrib[name]
-            element.set("style", f"{element.get('style', '')}{name}:{_OF_PAGE[value]};")
-    for child in list(element):
-        if isinstance(child.tag, str) and child.tag.rpartition("}")[2] in _TAGS:
-            _clean(child)
-        else:
-            element.remove(child)

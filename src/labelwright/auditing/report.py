@@ -13,6 +13,7 @@ import labelwright
 from labelwright.auditing import _charts
 from labelwright.auditing._report_items import Look, check_content, short
 from labelwright.auditing._report_view import ITEM_BYTES, TOP, Budget, Page
+from labelwright.reports import room_to_draw
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -150,7 +151,7 @@ def _draw(audit: Audit, page: Page) -> dict[str, Any]:
     from markupsafe import Markup
 
     charts: dict[str, Any] = {"shown": 0, "found": None, "shares": None, "quality": None, "heat": None}
-    if not _charts.room_to_draw():
+    if not room_to_draw():
         audit.notes.append(
             "the report has no charts: this process may hold too little memory to draw them (see `ulimit -d` and `ulimit -v`)"
         )

@@ -71,7 +71,7 @@ def train(
     if done.held_out is not None:
         say.print("on the items set apart, against their labels as they are:")
         tell(done.held_out)
-    say.print(f"\nwritten to [bold]{say.plain(str(done.folder))}[/]: model.json, weights, reader, log.csv")
+    say.print(f"\nwritten to [bold]{say.plain(str(done.folder))}[/]: report.html, model.json, weights, reader, log.csv")
     if as_json:
         told = {} if done.held_out is None else done.held_out.summary()
         print(json.dumps(told | {"model": str(done.folder), "epochs": len(done.model.history)}))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from labelwright.reports import rendered
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +37,8 @@ def page(
     # the least useful first; those who never voted have no information and come last
     information = np.nan_to_num(annotators["information"].to_numpy(zero_copy_only=False).astype(float), nan=np.inf)
     least = np.argsort(information, kind="stable")[:ROWS]
-    return _rendered(
+    return rendered(
+        "labelwright.crowds",
         "report.html.j2",
         told=told,
         differs={row["method"]: row["differs"] for row in told.get("others", [])},
@@ -60,34 +61,6 @@ def multi_page(
     information = np.nan_to_num(annotators["information"].to_numpy(zero_copy_only=False).astype(float), nan=np.inf)
     least = annotators.take(np.argsort(information, kind="stable")[:ROWS]).to_pylist()
     classes = [{"name": c, "items": n, "share": float(p)} for c, n, p in zip(told["classes"], items, shares)]
-    return _rendered("report_multi.html.j2", told=told, doubtful=doubtful, least=least, classes=classes)
-
-
-def _rendered(template: str, **values: Any) -> str:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    folder = resources.files("labelwright.crowds")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
-    )  # fmt: skip
-    environment.filters |= {"percent": percent, "number": number}
-    return environment.get_template(template).render(**values)
-
-
-def percent(value: float | None) -> str:
-    """0.123 as "12 %"; empty for what is not known.
-
-    >>> percent(0.126), percent(None), percent(0.9999)
-    ('13 %', '', 'over 99 %')
-    """
-    if value is None or math.isnan(value):
-        return ""
-    if 0.995 <= value < 1:
-        return "over 99 %"
-    return "under 1 %" if 0 < value < 0.005 else f"{100 * value:.0f} %"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number, empty for what is not known."""
-    return "" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
+    return rendered(
+        "labelwright.crowds", "report_multi.html.j2", told=told, doubtful=doubtful, least=least, classes=classes
+    )

@@ -21,6 +21,7 @@ from labelwright.learning.model import HEAD, TrainedModel
 from labelwright.learning.networks.pretrained import Pretrained, is_pretrained
 from labelwright.learning.readers import PIXELS, Reader
 from labelwright.learning.recipe import Recipe, load_recipe
+from labelwright.learning.report import render
 from labelwright.learning.verb import train
 
 READER = "reader"
@@ -101,6 +102,7 @@ def train_file(
     if result is not None:
         text = json.dumps(result.summary(), indent=1, allow_nan=True)
         (folder / "held_out.json").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(render(model, result, title=f"A student of {path.name}"), encoding="utf-8")
     return FileModel(
         model, reader, folder, result, (told, f"{len(learning):,} items to learn from, {len(held):,} set apart")
     )
