@@ -118,9 +118,11 @@ def tell(found: Evaluation, most: int = 20) -> None:
     """Print the figures and the classes, the weakest first."""
     from rich.table import Table
 
+    from labelwright.learning.report import NAMES
+
     say.print(f"[bold]{found.n:,} labelled items[/], {found.level:.0%} intervals")
     for name, figure in found.figures.items():
-        say.print(f"  {name.replace('_', ' '):<10} {figure.value:.4f}  ({figure.low:.4f} to {figure.high:.4f})")
+        say.print(f"  {NAMES.get(name, name):<24} {figure.value:.4f}  ({figure.low:.4f} to {figure.high:.4f})")
     table = Table(box=None, pad_edge=False)
     for column in ("class", "items", "precision", "recall", "F1"):
         table.add_column(column)

@@ -25,6 +25,10 @@ from labelwright.learning.report import render
 from labelwright.learning.verb import train
 
 READER = "reader"
+CHOSEN = (
+    "the weights were chosen by the items set apart, so their figures flatter a little: evaluate on items of their own"
+)
+LEAST_STEPS = 1000  # of a training without a recipe
 Progress = Callable[[str, int, int], None]
 
 
@@ -66,7 +70,9 @@ def train_file(
             labels that `relabel` wrote), a commit or tag of the repository, or a soft-label file.
         student: "linear", "mlp", "cnn", "resnet", "vit"; default: "cnn" for pixels, else "mlp"; or the folder of a
             pre-trained model of transformers, for texts or images.
-        recipe: name, YAML file or `Recipe`.   changes: entries to change.   encoder, size: how items are read, see `Reader`.
+        recipe: name, YAML file or `Recipe`; default: cross-entropy with AdamW for 30 epochs, more where that is less than
+            1,000 steps, and the weights that are best on the items set apart.   changes: entries to change.
+        encoder, size: how items are read, see `Reader`.
         valid: share of the labelled items that is set apart, looked at while training, and evaluated; 0 = none.
         out: folder of the model; default: NAME.model here.   columns: label, id, text, image, features, multi, split.
 
@@ -80,8 +86,8 @@ def train_file(
         )
     repo = _repository(path)
     file = read_item_file(_items_of(path, repo, data), **columns)
-    found, told = labels_of(file, repo, labels)
-    made = load_recipe(recipe).but(seed=seed, **(changes or {}))
+    found, said = labels_of(file, repo, labels)
+    changes = changes or {}
     known = known_rows(found)
     held = _held_out(known, valid, seed)
     learning = np.setdiff1d(np.arange(len(file)), held)
@@ -89,6 +95,9 @@ def train_file(
     reader, inputs = Reader.fit(file, encoder=encoder, size=size, seed=seed, tokenizer=pretrained)
     kept = TrainData(_inputs(inputs, learning), _rows(found, learning))
     apart = TrainData(_inputs(inputs, held), _rows(found, held)) if len(held) else None
+    if recipe is None:
+        changes = _enough(len(known) - len(held), apart is not None, changes) | changes
+    made = load_recipe(recipe).but(seed=seed, **changes)
     if isinstance(found, MultiLabels):
         made = made.but(loss=_for_several(made))
     name: Any = student or ("cnn" if reader.kind == "pixels" else "mlp")
@@ -103,9 +112,10 @@ def train_file(
         text = json.dumps(result.summary(), indent=1, allow_nan=True)
         (folder / "held_out.json").write_text(text, encoding="utf-8")
     (folder / "report.html").write_text(render(model, result, title=f"A student of {path.name}"), encoding="utf-8")
-    return FileModel(
-        model, reader, folder, result, (told, f"{len(learning):,} items to learn from, {len(held):,} set apart")
-    )
+    told = [said, f"{len(learning):,} items to learn from, {len(held):,} set apart"]
+    if result is not None and model.recipe["keep"] == "best":
+        told.append(CHOSEN)
+    return FileModel(model, reader, folder, result, tuple(told))
 
 
 def evaluate_file(
@@ -281,6 +291,14 @@ def _held_out(known: np.ndarray, share: float, seed: int) -> np.ndarray:
         raise DataError(found="no labelled item", expected="labels to learn from", fix="check the column of the labels")
     n = round(share * len(known))
     return np.sort(np.random.default_rng([seed, 5]).permutation(known)[:n])
+
+
+def _enough(n: int, watched: bool, changes: dict[str, Any]) -> dict[str, Any]:
+    """Without a recipe: so many epochs that few items make enough steps too, and the weights that were best set apart."""
+    plain = Recipe()
+    steps = -(-n // int(changes.get("batch_size", plain.batch_size)))
+    epochs = min(300, max(plain.epochs, -(-LEAST_STEPS // max(steps, 1))))
+    return {"epochs": epochs} | ({"keep": "best", "validate_every": max(1, epochs // 30)} if watched else {})
 
 
 def _for_several(recipe: Recipe) -> Any:

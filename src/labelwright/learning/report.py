@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 ROWS = 60
 """Classes that the page shows."""
 
+NAMES = {"nll": "log loss, nats", "ece": "calibration error", "macro_f1": "macro F1", "micro_f1": "micro F1",
+         "map": "mean average precision", "people_nll": "log loss against soft labels"}  # fmt: skip
+"""Figures in words."""
+
 _CURVES = (  # title, columns of the log
     ("loss in nats", ("loss", "valid nll")),
     ("right of the items set apart", ("valid accuracy", "valid map")),
@@ -32,11 +36,13 @@ def render(model: TrainedModel, held_out: Evaluation | None = None, *, title: st
     return rendered(
         "labelwright.learning",
         "report.html.j2",
+        names=NAMES,
         title=title,
         about=model.about,
         n_classes=len(model.space),
         multi_label=model.multi_label,
         held_out=told,
+        chosen=model.recipe.get("keep") == "best",
         curves=drawn,
         why_no_curves="one epoch makes no curve" if room_to_draw() else "the memory limit of the process is too low",
         classes=rows[:ROWS],
