@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
+from labelwright.errors import DataError, OptionError
 from labelwright.learning.context import Context
-from labelwright.learning.losses import hint, logit_discriminator, similarity_discriminator
+from labelwright.learning.losses import hint, kd, logit_discriminator, similarity_discriminator
+from labelwright.learning.losses._rows import check_positive
 from labelwright.learning.parts import Part
 from labelwright.learning.run import Run
 from labelwright.learning.terms import Weight, check_weight, weight_at
@@ -85,8 +88,70 @@ class SimilarityDiscriminator(WeightedPart):
         )  # fmt: skip
 
 
+class SourceHeads(WeightedPart):
+    """What models of other tasks say, each learnt by a head of its own: sum over sources of w_s T^2 KL(source || head).
+
+    Args:
+        weights: source -> its weight, 0 or more (`annotators.sources.source_weights`); sources of weight 0 are left out.
+        temperature: T of both sides.   per_class: divide each divergence by log of the source's number of classes, so that
+            sources with many classes do not outweigh the others.
+
+    Reads NAME_logits (`Student(heads={NAME: classes})`) and NAME_teacher (logits stored with the data) of each source. No
+    labels: items without one count as much. All weights 0: the loss is 0.
+
+    Raises (when training begins):
+        DataError: a head of another width than its source.   OptionError: a weight below 0.
+
+    Source: DistillWeighted (ICCV 2023), without its released code; per_class is not from the paper.
+    """
+
+    name = "source_heads"
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, float],
+        temperature: float = 1.0,
+        per_class: bool = False,
+        weight: Weight = 1.0,
+    ):
+        super().__init__(weight)
+        wrong = [name for name, w in weights.items() if not 0 <= float(w) < math.inf]
+        if wrong:
+            raise OptionError(
+                found=f"weights { ({n: weights[n] for n in wrong}) }",
+                expected="finite weights of 0 or more",
+                fix="pass dict(zip(names, source_weights(scores)))",
+            )
+        check_positive("temperature", temperature)
+        self.weights = {name: float(w) for name, w in weights.items() if w > 0}
+        self.temperature, self.per_class = temperature, per_class
+        self.reads = ("logits", *(f"{name}_{what}" for name in self.weights for what in ("logits", "teacher")))
+
+    def begin(self, run: Run) -> None:
+        """Look whether each head is as wide as its source."""
+        for name in self.weights:
+            head, source = (run.example.get(f"{name}_{what}") for what in ("logits", "teacher"))
+            if head is not None and source is not None and head.shape != source.shape:
+                raise DataError(
+                    found=f"a head {name!r} of {head.shape[-1]} classes for a source of {source.shape[-1]}",
+                    expected="one class each",
+                    fix=f"pass heads={{{name!r}: {source.shape[-1]}}} to the student",
+                )
+
+    def __call__(self, context: Context) -> Tensor:
+        """The weighted sum, each divergence the mean over the batch."""
+        total = 0.0 * context["logits"].sum()
+        for name, weight in self.weights.items():
+            own, theirs = context[f"{name}_logits"], context[f"{name}_teacher"]
+            scale = math.log(theirs.shape[-1]) if self.per_class and theirs.shape[-1] > 1 else 1.0
+            total = total + weight / scale * kd(own, theirs, temperature=self.temperature)
+        return total
+
+
 LOSS_PARTS: dict[str, Callable[..., Any]] = {
     "projected_hint": ProjectedHint,
     "similarity_discriminator": SimilarityDiscriminator,
+    "source_heads": SourceHeads,
 }
 """Loss parts by name, for recipes; they take the place of the plain functions of the same name."""

@@ -29,6 +29,7 @@ from labelwright.learning.losses.relations import (
     similarity_discriminator,
 )
 from labelwright.learning.losses.soft import jeffreys, js, kl, reverse_kl, soft_cross_entropy, soften, temper
+from labelwright.learning.losses.spatial import channel_wise, draw_consistency
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "soft_cross_entropy": soft_cross_entropy,  # cross-entropy to hard, soft or multi-labels
@@ -48,6 +49,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "fidelity": fidelity,  # pairs of scored items in the right order
     "jaccard_metric": jaccard_metric,  # overlap with soft masks
     "stable_focal_l1": stable_focal_l1,  # distance to signed certainty maps
+    "channel_wise": channel_wise,  # where a teacher sees each class in a picture
+    "draw_consistency": draw_consistency,  # the same between two showings of a batch
     "label_smoothing": label_smoothing,  # cross-entropy to a label mixed with the even one
     "focal": focal,  # cross-entropy that forgets what is learnt
     "margin": margin,  # hinge on the lead of the target
@@ -57,8 +60,10 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 __all__ = [
     "LOSSES",
     "border_weights",
+    "channel_wise",
     "decoupled_kd",
     "dist",
+    "draw_consistency",
     "expected_score",
     "fidelity",
     "focal",
