@@ -53,7 +53,7 @@ class Run:
     @property
     def parts(self) -> list[Any]:
         """Every part, in the order in which they begin."""
-        return [self.sampler, self.networks, *self.views, *self.targets, *self.terms, self.step_part]
+        return [self.sampler, *self.views, self.networks, *self.targets, *self.terms, self.step_part]
 
     def begin(self) -> None:
         """Let every part make its modules, look whether each name that is read is written, and make the optimiser."""
@@ -86,7 +86,9 @@ class Run:
         """The context of two items after the networks, for parts that must know sizes in `begin`."""
         if self._example is None:
             items = np.arange(min(2, len(self.data)))
-            context = self.context(items, training=False)
+            context = self.context(items)
+            for view in self.views:
+                view(context)
             with torch.no_grad():
                 self.networks(context)
                 for target in self.targets:
@@ -95,7 +97,7 @@ class Run:
             self._example = context
         return self._example
 
-    def context(self, items: np.ndarray, *, training: bool = True) -> Context:
+    def context(self, items: np.ndarray) -> Context:
         """The context of these items, as every step begins."""
         context = Context(
             items=torch.from_numpy(items),

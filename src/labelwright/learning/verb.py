@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -56,6 +55,7 @@ def train(
         LabelwrightError: what is wrong with data, labels, recipe or folder, before any step. TrainingError: a loss that is
             no number, with step, part and items.
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(200, 2)).astype("float32")
     >>> model = train(x, (x[:, 0] > 0).astype(int), student="linear", epochs=20, optimizer={"adam": {"lr": 0.1}})
@@ -120,7 +120,7 @@ def _built(run: Run) -> dict[str, Any] | None:
     part = run.networks
     if not isinstance(part, Student) or not isinstance(part.model, str):
         return None
-    example = run.data.fetch(np.arange(1))[part.input]
+    example = part.built_for
     shape, dtype = list(example.shape[1:]), str(example.dtype).removeprefix("torch.")
     return {"model": part.model, "options": part.options, "shape": shape, "dtype": dtype}
 

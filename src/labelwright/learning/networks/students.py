@@ -116,13 +116,16 @@ class Student(Part):
         self.heads, self.heads_on, self.input = dict(heads or {}), heads_on, input
         self.reads = (input,)
         self._run: Run | None = None
+        self.built_for: Any = None
 
     def begin(self, run: Run) -> None:
         """Build the model for the data and let it answer two items, so that its outputs are known."""
         self._run = run
-        items = torch.arange(min(2, len(run.data))).numpy()
-        found = run.data.fetch(items)
-        example = found.get(self.input, found["inputs"])  # a view may be yet to write them
+        shown = run.context(torch.arange(min(2, len(run.data))).numpy())
+        for view in run.views:  # a view may change the shape, as one that adds a channel does
+            view(shown)
+        example = shown[self.input]
+        self.built_for = example
         model = (
             build(self.model, example, run.data.n_classes, **self.options)
             if isinstance(self.model, str)
@@ -131,7 +134,7 @@ class Student(Part):
         run.add("student", model)
         run.train_mode(False)
         with torch.no_grad():
-            out = read_outputs(model(run.to_device(example)))
+            out = read_outputs(model(example))
         self._check_classes(out["logits"], run.data.n_classes)
         for name, width in self.heads.items():
             if self.heads_on not in out:
