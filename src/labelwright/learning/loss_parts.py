@@ -10,22 +10,13 @@ from torch import Tensor, nn
 
 from labelwright.errors import DataError, OptionError
 from labelwright.learning.context import Context
+from labelwright.learning.graph_parts import HyperedgeAgreement
+from labelwright.learning.layers import LayerHints
 from labelwright.learning.losses import hint, kd, logit_discriminator, similarity_discriminator
 from labelwright.learning.losses._rows import check_positive
-from labelwright.learning.parts import Part
 from labelwright.learning.run import Run
-from labelwright.learning.terms import Weight, check_weight, weight_at
-
-
-class WeightedPart(Part):
-    """A loss part with a weight that may change over time."""
-
-    def __init__(self, weight: Weight = 1.0):
-        self.weight = check_weight(weight)
-
-    def weight_at(self, progress: float) -> float:
-        """The weight when this share of training is done."""
-        return weight_at(self.weight, progress)
+from labelwright.learning.terms import Weight, WeightedPart
+from labelwright.learning.verticals import VerticalKD
 
 
 class ProjectedHint(WeightedPart):
@@ -150,8 +141,11 @@ class SourceHeads(WeightedPart):
 
 
 LOSS_PARTS: dict[str, Callable[..., Any]] = {
+    "hyperedge_agreement": HyperedgeAgreement,
+    "layer_hints": LayerHints,
     "projected_hint": ProjectedHint,
     "similarity_discriminator": SimilarityDiscriminator,
     "source_heads": SourceHeads,
+    "vertical_kd": VerticalKD,
 }
 """Loss parts by name, for recipes; they take the place of the plain functions of the same name."""

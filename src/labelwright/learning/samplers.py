@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from labelwright.errors import DataError, OptionError
+from labelwright.errors import DataError, OptionError, check_whole
 from labelwright.learning.parts import Part
 from labelwright.learning.run import Run
 
@@ -62,6 +62,28 @@ class Subset(Sampler):
         return np.concatenate(rounds)[:wanted]
 
 
+class FirstThenAll(Sampler):
+    """Some items alone in the first steps, all items afterwards.
+
+    Args:
+        items: item numbers, or a mask over all items: those that come first.   steps: for how many steps.
+    """
+
+    def __init__(self, items: Any, *, steps: int):
+        check_whole("steps", steps, 0)
+        self.first, self.steps = Subset(items), steps
+
+    def order(self, run: Run, epoch: int, rng: np.random.Generator) -> np.ndarray:
+        """A permutation of all items, whose first places are taken by permutations of the first ones."""
+        n, step = len(run.data), run.recipe.batch_size * run.recipe.accumulate * run.accelerator.num_processes
+        places = min(max(self.steps * step - epoch * n, 0), n)
+        rounds = [self.first.order(run, epoch, rng) for _ in range(-(-places // len(self.first.items)))]
+        order = rng.permutation(n)
+        if places:
+            order[:places] = np.concatenate(rounds)[:places]
+        return order
+
+
 class Balanced(Sampler):
     """Every class equally often: as many items in an epoch as there are, drawn anew where a class has too few.
 
@@ -81,5 +103,10 @@ class Balanced(Sampler):
         return rng.permutation(np.concatenate(drawn))
 
 
-SAMPLERS: dict[str, Callable[..., Any]] = {"all": All, "balanced": Balanced, "subset": Subset}
+SAMPLERS: dict[str, Callable[..., Any]] = {
+    "all": All,
+    "balanced": Balanced,
+    "subset": Subset,
+    "first_then_all": FirstThenAll,
+}
 """Samplers by name, for recipes."""

@@ -62,6 +62,17 @@ class LossTerm(Part):
         return weight_at(self.weight, progress)
 
 
+class WeightedPart(Part):
+    """A loss part with a weight that may change over time."""
+
+    def __init__(self, weight: Weight = 1.0):
+        self.weight = check_weight(weight)
+
+    def weight_at(self, progress: float) -> float:
+        """The weight when this share of training is done."""
+        return weight_at(self.weight, progress)
+
+
 def check_weight(weight: Weight) -> Weight:
     """A number, or points with progress in [0, 1] that does not fall."""
     if isinstance(weight, int | float):
