@@ -10,7 +10,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score, confusion_matrix
 
-from labelwright.annotators.merging import LINKAGES, Groups, merge_classes, soft_labels_from_confusion
+from labelwright.annotators.merging import LINKAGES, Groups, choose_groups, merge_classes, soft_labels_from_confusion
 from labelwright.errors import DataError, LabelError, LabelwrightWarning, OptionError, ProbabilityError
 
 
@@ -137,3 +137,42 @@ def test_errors() -> None:
         groups.split([[0.5, 0.5]], rule="prior", prior=[1, -1, 1])
     with pytest.raises(LabelError, match="mend the label"):
         soft_labels_from_confusion(np.array([3]), count)
+
+
+def softened(y: np.ndarray, truth: np.ndarray, sure: float, seed: int) -> np.ndarray:
+    """Predictions that are `sure` of the meaning, and divide it at random among its names."""
+    rng = np.random.default_rng(seed)
+    p = np.full((len(y), len(truth)), (1 - sure) / len(truth))
+    for i, label in enumerate(y):
+        names = np.flatnonzero(truth == truth[label])
+        p[i, names] += sure * rng.dirichlet(np.ones(len(names)))
+    return p
+
+
+def test_the_threshold_that_suits_the_labels() -> None:
+    truth, rng = np.array([0, 1, 2, 0, 1, 3]), np.random.default_rng(0)
+    y = rng.integers(0, 6, 1200)
+    p = softened(y, truth, 0.9, 1)
+    groups = choose_groups(y, p)
+    assert adjusted_rand_score(groups.group, truth) == 1
+    loss = [-np.log(q[np.arange(len(y)), y]).mean() for q in (groups.split(groups.to_groups(p)), p)]
+    assert loss[0] < loss[1]
+    missing = np.where(np.arange(1200) < 1100, y, -1)
+    assert np.array_equal(choose_groups(missing, p).group, choose_groups(y[:1100], p[:1100]).group)
+
+
+def test_classes_that_can_be_told_apart_stay_apart() -> None:
+    rng = np.random.default_rng(2)
+    y = rng.integers(0, 4, 2000)
+    p = np.full((2000, 4), 0.02)
+    seen = np.where(rng.random(2000) < 0.7, y, y ^ 1)  # pairs are confused, and the model says how often
+    p[np.arange(2000), seen], p[np.arange(2000), seen ^ 1] = 0.67, 0.29
+    assert choose_groups(y, p).group.tolist() == [0, 1, 2, 3]
+    assert (
+        merge_classes(confusion_matrix(y, seen), min_confusion=0.2).n_groups == 2
+    )  # though a fixed threshold joins them
+
+
+def test_choosing_needs_labels() -> None:
+    with pytest.raises(DataError, match="pass labels of the items"):
+        choose_groups(np.array([-1, -1]), np.full((2, 2), 0.5))

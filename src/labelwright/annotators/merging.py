@@ -6,6 +6,7 @@ Accuracy over groups and accuracy over classes are different numbers: compare ea
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from labelwright.labels import check_class_ids, check_pred_probs
 LINKAGES = ("average", "single", "complete")
 WEIGHTS = ("rows", "counts")
 SPLITS = ("equal", "prior", "within")
+CANDIDATES = (0.5, 0.4, 0.35, 0.3, 0.25, 0.225, 0.2, 0.175, 0.15, 0.125, 0.1, 0.075, 0.05)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,46 @@ def merge_classes(
             stacklevel=2,
         )
     return Groups(np.unique(root, return_inverse=True)[1].astype(np.int64))
+
+
+def choose_groups(
+    labels: Any, pred_probs: Any, *, candidates: Sequence[float] = CANDIDATES, linkage: str = "average", z: float = 1.64
+) -> Groups:
+    """`merge_classes` with the threshold that suits held-out labels best; nothing is merged where nothing helps.
+
+    Args:
+        labels: (N,) int class ids, -1 = missing (left out).
+        pred_probs: (N, K) of models that did not learn from these labels (`out_of_fold`). Calibrate them first: for a model
+            that is far too sure, any merging looks good.
+        candidates: thresholds (`min_confusion`) to try.   linkage, z: as in `merge_classes`.
+
+    Chosen is the least mean log loss of the labels after the classes of each group share its probability evenly. Classes that
+    can be told apart lose by that, synonyms win: their shares are noise. Of equal ones the fewest merges.
+
+    Raises:
+        DataError: no labelled items.   OptionError: a candidate that is no rate.   ProbabilityError: as `check_pred_probs`.
+    """
+    p = check_pred_probs(pred_probs)
+    k = p.shape[1]
+    y = check_class_ids(labels, k, n_items=len(p))
+    p, y = p[y >= 0].astype(np.float64), y[y >= 0]
+    if not len(y):
+        raise DataError(
+            found="no labelled items", expected="held-out labels", fix="pass labels of the items of pred_probs"
+        )
+    confusion = np.zeros((k, k), np.int64)
+    np.add.at(confusion, (y, p.argmax(1)), 1)
+    best, least = Groups(np.arange(k)), _log_loss(p, y)
+    for threshold in sorted(candidates, reverse=True):
+        groups = merge_classes(confusion, min_confusion=threshold, linkage=linkage, z=z)
+        loss = _log_loss(groups.split(groups.to_groups(p)), y)
+        if loss < least - 1e-12:
+            best, least = groups, loss
+    return best
+
+
+def _log_loss(p: np.ndarray, y: np.ndarray) -> float:
+    return float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean())
 
 
 def soft_labels_from_confusion(labels: Any, confusion: Any) -> np.ndarray:
