@@ -277,7 +277,8 @@ PROOFS = (
         "share of the labels in the loss is 0.5, the power the card's; nothing was tuned. A first run had the fine-tuned wide "
         "source as a baseline, which was not beaten; as it is another student, it is now the costly bound of the card, and a "
         "source in the student's size stands in its place. Several sources are better than the nearest alone, but weighing "
-        "them all alike is as good as weighing them by similarity, in spite of random labels among them.",
+        "them all alike is as good as weighing them by similarity, in spite of random labels among them. The gains are those of "
+        "MNIST and CIFAR-10; on digits nothing is gained, and on news pseudo-labels are better.",
     ),
 )
 
