@@ -212,6 +212,28 @@ def losses(found: dict[str, Any]) -> str:
     return "\n".join(out) + "\n"
 
 
+def review(desk: dict[str, Any], keys: dict[str, Any]) -> str:
+    """The figures of the review app beside what they must not exceed."""
+    slow = keys["key_to_next_item"][0]
+    both = desk["answer"]["repair"]["both"]
+    told = [
+        ("key press to next item shown, 100,000 items queued, 95th percentile", f"{slow['p95_ms']:.0f} ms", "100 ms"),
+        ("next item and answer, without a browser, 95th percentile", f"{both['p95_ms']:.1f} ms", "–"),
+        ("100,000 items imported", f"{desk['answer']['import_s']:.1f} s", "30 s"),
+        ("fresh repository opened", f"{desk['fresh']['open_fresh_s']:.1f} s", "2 s"),
+    ]
+    for name in ("csv", "jsonl", "parquet"):
+        found = desk["export"][name]
+        shown = f"{found['seconds']:.1f} s, {found['extra_mib']:.0f} MiB more"
+        told.append((f"a million answers as {name.upper()}", shown, "10 s, 200 MiB"))
+    for name, where in (("reviewers", "SQLite"), ("reviewers on PostgreSQL", "PostgreSQL")):
+        r = desk[name]
+        shown = f"{r['lost']} lost, {r['given_twice']} given twice, {r['errors']} errors"
+        told.append((f"{r['reviewers']} reviewers at once, {r['answers']:,} answers, {where}", shown, "0, 0, 0"))
+    rows = [f"| {what} | {found} | {most} |" for what, found, most in told]
+    return "\n".join(["| what | measured | at most |", "| --- | ---: | ---: |", *rows]) + "\n"
+
+
 def _result(name: str) -> Any:
     return json.loads((HERE / "results" / f"{name}.json").read_text())
 
@@ -231,6 +253,7 @@ def main() -> None:
         "SPEEDS": speeds(_result("crowd_models")),
         "CLASSIFIER": classifier(_result("crowd_with_classifier")),
         "LARGE": large(_result("crowd_models")["large"]),
+        "REVIEW": review(_result("desk"), _result("review_latency")),
         "TRAINING": training(_result("training")),
         "LOSSES": losses(_result("losses")),
         "BEYOND": beyond(_result("crowd_streamed")),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import Engine, select
 
 from labelwright.errors import check_option
@@ -152,10 +153,16 @@ def _jsonl(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[bytes]:
             elif name in numbers:
                 written.append("null" if cell is None else repr(cell) for cell in column)
             elif name == "time":
-                written.append(f'"{datetime.fromtimestamp(t, UTC).isoformat()}"' for t in column)
+                written.append(f'"{text}+00:00"' for text in _moments(column))
             else:
                 written.append(map(_quoted, column))
         yield "".join(map(line.__mod__, zip(*written))).encode()
+
+
+def _moments(times: tuple[float, ...]) -> list[str]:
+    """Seconds since 1970 as ISO texts with microseconds; at once, since a million calls of `isoformat` take two seconds."""
+    micro = np.rint(np.asarray(times, np.float64) * 1e6).astype(np.int64).astype("datetime64[us]")
+    return list(np.datetime_as_string(micro, unit="us").tolist())
 
 
 def _parquet(batches: Iterator[list[tuple[Any, ...]]]) -> Iterator[bytes]:
