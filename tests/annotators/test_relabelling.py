@@ -110,6 +110,8 @@ def test_onnx(tmp_path):
     assert np.allclose(teacher.predict(x), np.exp(x) / np.exp(x).sum(1, keepdims=True))
     with pytest.raises(DataError, match="vectors, one row per item"):
         teacher.predict(np.zeros((2, 2, 2)))
+    with pytest.raises(OptionError, match="device='cpu'"):
+        load_teacher(tmp_path / "t.onnx", device="tpu")
 
 
 def test_transformers_text(tmp_path):
@@ -151,3 +153,11 @@ def test_mistakes(call, error, message):
     with pytest.raises(error) as told:
         call(np.zeros((3, 2)))
     assert message in str(told.value) and isinstance(told.value, LabelwrightError)
+
+
+def test_classes_are_checked_before_anybody_is_asked():
+    def never(items):
+        raise AssertionError("asked")
+
+    with pytest.raises(LabelError, match="class_map"):
+        relabel(np.zeros((3, 2)), LoadedTeacher("t", never, ("x", "y")), classes="ab")

@@ -269,3 +269,31 @@ def test_a_pretrained_student_of_pictures(pictures, tmp_path):
     )  # fmt: skip
     assert done.held_out.figures["accuracy"].value == 1.0
     assert evaluate_file(tmp_path / "m", pictures).figures["accuracy"].value > 0.9
+
+
+def test_relabel_does_not_go_on_with_another_teacher_of_the_same_name(reviews, tmp_path, monkeypatch):
+    """A run that was cut off, and a model that was trained again in between."""
+    from labelwright.annotators import relabelling
+
+    train_file(reviews, out=tmp_path / "teacher", changes={"epochs": 1}, valid=0)
+    monkeypatch.setattr(relabelling, "_answer", _once(relabelling._answer))
+    with pytest.raises(KeyboardInterrupt):
+        relabel_file(reviews, [tmp_path / "teacher"], out=tmp_path / "r.labels", batch_size=100)
+    monkeypatch.undo()
+    head = tmp_path / "teacher" / "model.json"
+    head.write_text(head.read_text() + "\n")
+    with pytest.raises(DataError, match="other arguments"):
+        relabel_file(reviews, [tmp_path / "teacher"], out=tmp_path / "r.labels", batch_size=100)
+
+
+def _once(answer):
+    """The answer to the first batch; then the user presses Ctrl-C."""
+    asked = []
+
+    def first(*arguments):
+        asked.append(1)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+        return answer(*arguments)
+
+    return first

@@ -86,6 +86,7 @@ def relabel(
         load_teacher(t, kind=kind, device=device) for t in (teacher if isinstance(teacher, list | tuple) else [teacher])
     ]
     space = _space(classes, labels, teachers)
+    check_classes(teachers, space, class_map)
     began, asked = time.perf_counter(), 0
 
     def ask(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -154,6 +155,14 @@ def _space(classes: Any, labels: Any, teachers: list[LoadedTeacher]) -> LabelSpa
             fix="pass classes=[...] in the order of the teacher's columns",
         )
     return LabelSpace(teachers[0].classes)
+
+
+def check_classes(teachers: Sequence[LoadedTeacher], space: LabelSpace, class_map: Mapping[Any, Any] | None) -> None:
+    """Raise `LabelError` unless the classes of every teacher go to those of the labels, before anybody is asked."""
+    for teacher in teachers:
+        if teacher.classes is not None:
+            even = np.full((1, len(teacher.classes)), 1 / len(teacher.classes))
+            map_classes(even, teacher.classes, space.classes, mapping=class_map)
 
 
 def _answer(teacher: LoadedTeacher, batch: Items, n: int, space: LabelSpace, class_map: Any) -> np.ndarray:

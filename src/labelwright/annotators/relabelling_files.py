@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labelwright.annotators.relabelling import Relabelling, relabel
+from labelwright.annotators.relabelling import Relabelling, check_classes, relabel
 from labelwright.annotators.teachers import LoadedTeacher, load_teacher
 from labelwright.errors import DataError, OptionError
 from labelwright.features.content import default_repository
@@ -79,6 +79,7 @@ def relabel_file(
     given = None if label is None else HardLabels.from_values(file.given)
     where = Path(out or default_repository(data))
     space = _classes(where, given, loaded)
+    check_classes(loaded, space, class_map)
     known = None if given is None else HardLabels.from_values(file.given, space)
     repo = Repository.open_or_create(
         where, fingerprint=fingerprint(file.table), source=Path(data).name, space=_plain_space(where, space)
@@ -93,7 +94,12 @@ def relabel_file(
     from labelwright.store.soft_labels import open_soft_labels, write_soft_labels
 
     path = _next(folder, ".soft")
-    asked = {"teachers": [t.name for t in loaded], "classes": list(map(str, space.classes))}
+    asked = {
+        "teachers": [t.name for t in loaded],
+        "files": [_files(t) for t in teachers],
+        "classes": list(map(str, space.classes)),
+        "class_map": class_map,
+    }
     parts = Parts(path, asked, len(file), batch_size)
     found = relabel(
         file.items, loaded, labels=known, classes=space, class_map=class_map, ensemble=ensemble, temperature=temperature,
@@ -106,6 +112,14 @@ def relabel_file(
     parts.remove()
     _record(repo, file, found, path.stem)
     return FileRelabelling(found, repo, path, dict(open_soft_labels(path).head))
+
+
+def _files(teacher: Any) -> list[list[Any]]:
+    """Sizes and times of a teacher's files, so that a run does not go on with another teacher of the same name."""
+    if not isinstance(teacher, str | os.PathLike) or not Path(teacher).exists():
+        return []
+    files = Path(teacher).rglob("*") if Path(teacher).is_dir() else [Path(teacher)]
+    return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(files) if p.is_file()]
 
 
 def _classes(where: Path, given: HardLabels | None, teachers: list[LoadedTeacher]) -> LabelSpace:

@@ -227,8 +227,15 @@ def _onnx(path: Path, device: str) -> LoadedTeacher:
         raise MissingExtra(
             found="no onnxruntime", expected="the extra 'onnx'", fix='pip install "labelwright[onnx]"'
         ) from missing
-    options = onnxruntime.SessionOptions()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    providers = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+    provider = providers.get(device.partition(":")[0])
+    if provider not in onnxruntime.get_available_providers():
+        raise OptionError(
+            found=f"device {device!r} for an ONNX teacher",
+            expected="a device of this onnxruntime: " + ", ".join(onnxruntime.get_available_providers()),
+            fix="pass device='cpu', or install onnxruntime-gpu",
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=[provider])
     wanted = session.get_inputs()[0]
     names = path.with_suffix(".classes.json")
     classes = tuple(json.loads(names.read_text(encoding="utf-8"))) if names.is_file() else None

@@ -68,5 +68,5 @@ def main() -> None:
         say.error(error)
         sys.exit(2)
     except KeyboardInterrupt:
-        say.print("[red]stopped[/]; nothing was written")
+        say.print("[red]stopped[/]; nothing is half-written, and what can go on does so with the same command")
         sys.exit(130)
