@@ -54,11 +54,10 @@ class TrainData:
         self.n_classes = len(self.space)
         self.labels = None if labels is None else _labels(labels, self.n_classes, self.multi_label)
         if labels is not None:
-            self._check_length("labels", _rows(labels))
+            self._check_length("labels", len(labels))
         self.extra = {name: _fetcher(values, name) for name, values in (extra or {}).items()}
         for name, values in (extra or {}).items():
             self._check_length(name, _length(values))
-        self.raw_labels = labels
 
     def __len__(self) -> int:
         return self._n
@@ -125,10 +124,6 @@ def _fetcher(values: Any, name: str) -> Callable[[np.ndarray], Any]:
         return lambda items: torch.from_numpy(np.asarray(array[items]))
     tensor = torch.from_numpy(array.astype(np.float32) if array.dtype == np.float64 else array.copy())
     return lambda items: tensor[torch.from_numpy(items)]
-
-
-def _rows(labels: Any) -> int:
-    return len(labels)
 
 
 def _space(labels: Any, classes: Any, multi_label: bool) -> LabelSpace:

@@ -93,8 +93,8 @@ def train_file(
     learning = np.setdiff1d(np.arange(len(file)), held)
     pretrained = student if is_pretrained(student) else None
     reader, inputs = Reader.fit(file, encoder=encoder, size=size, seed=seed, tokenizer=pretrained)
-    kept = TrainData(_inputs(inputs, learning), _rows(found, learning))
-    apart = TrainData(_inputs(inputs, held), _rows(found, held)) if len(held) else None
+    kept = TrainData(_inputs(inputs, learning), found[learning])
+    apart = TrainData(_inputs(inputs, held), found[held]) if len(held) else None
     if recipe is None:
         changes = _enough(len(known) - len(held), apart is not None, changes) | changes
     made = load_recipe(recipe).but(seed=seed, **changes)
@@ -105,9 +105,7 @@ def train_file(
         name = Pretrained(pretrained, kept.n_classes, kind="image" if reader.kind == "pixels" else "text")
     write_reader(folder, reader)
     model = train(kept, recipe=made, student=name, valid=apart, out=folder, progress=progress)
-    result = (
-        None if apart is None else evaluate(model, _inputs(inputs, held), _plain(_rows(found, held)), random_state=seed)
-    )
+    result = None if apart is None else evaluate(model, _inputs(inputs, held), _plain(found[held]), random_state=seed)
     if result is not None:
         text = json.dumps(result.summary(), indent=1, allow_nan=True)
         (folder / "held_out.json").write_text(text, encoding="utf-8")
@@ -273,10 +271,6 @@ def known_rows(labels: Any) -> np.ndarray:
 
 def _inputs(inputs: Any, at: np.ndarray) -> Any:
     return {name: x[at] for name, x in inputs.items()} if isinstance(inputs, dict) else inputs[at]
-
-
-def _rows(labels: Any, at: np.ndarray) -> Any:
-    return labels[at]
 
 
 def _plain(labels: Any) -> Any:

@@ -12,9 +12,8 @@ from torch import Tensor
 from labelwright.errors import OptionError, check_option
 from labelwright.learning.context import Context
 from labelwright.learning.losses import LOSSES
-from labelwright.learning.parts import Part, Spec, check_options
+from labelwright.learning.parts import Part, Spec
 
-TERM_OPTIONS = ("weight", "on", "also")
 Weight = float | Sequence[Sequence[float]]
 
 
@@ -108,14 +107,11 @@ def weight_at(weight: Weight, progress: float) -> float:
 
 
 def make_term(spec: Any) -> Any:
-    """The term of a spec, a ready part, or a plain function."""
+    """The term of a spec, whose name and options the recipe has checked, of a ready part, or of a plain function."""
     if isinstance(spec, Spec):
         from labelwright.learning.loss_parts import LOSS_PARTS
 
-        check_option("loss", spec.name, (*LOSSES, *LOSS_PARTS))
         if spec.name in LOSS_PARTS:
-            check_options("loss", spec, LOSS_PARTS[spec.name])
             return LOSS_PARTS[spec.name](**spec.options)
-        check_options("loss", spec, LOSSES[spec.name], TERM_OPTIONS)
         return LossTerm(LOSSES[spec.name], name=spec.name, **spec.options)
     return spec if isinstance(spec, Part) else LossTerm(spec)

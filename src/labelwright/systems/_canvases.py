@@ -11,6 +11,13 @@ import numpy as np
 from labelwright.systems import _students
 from labelwright.systems.proof import Dataset
 
+KEYS = {"image": "digits, (N, 8, 8) in [0, 1]", "y": "classes, (N,) int"}
+GAP_NOTE = (
+    "gap: mean distance between the weight of the own label and the share of ink of both digits that is the own "
+    "one's, in the second half of training. One transformer learns from area labels; all arms weigh the same "
+    "mixed batches by its attention. The canvases are made from the digits: 8 x 8 pictures at places of a 4-pixel "
+    "grid on a noisy 16 x 16 ground."
+)
 INK = 0.3  # a pixel above this belongs to the digit
 SIZE, PATCH, STEPS = 16, 4, 300
 STUDENT = ("vit", {"patch": PATCH, "width": 32, "depth": 2})

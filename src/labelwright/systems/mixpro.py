@@ -17,14 +17,13 @@ CUTMIX: list[Any] = [{"cutmix": {"per_item": True}}]
 MASKMIX: list[Any] = [{"maskmix": {"cell": _canvases.PATCH, "patch": _canvases.PATCH}}]  # 4 x 4 cells, as in the paper
 COARSE: list[Any] = [{"maskmix": {"cell": 2 * _canvases.PATCH, "patch": _canvases.PATCH}}]
 PROGRESSIVE = {"attention_labels": {"kind": "progressive"}}
-KEYS = {"image": "digits, (N, 8, 8) in [0, 1]", "y": "classes, (N,) int"}
 
 PROOFS = (
     Proof(
         name="label weights",
         question="Are progressive weights nearer to the share of ink that shows than area, and than half the attention?",
         metric="gap",
-        keys=KEYS,
+        keys=_canvases.KEYS,
         datasets=_canvases.digit_sets,
         prepare=_canvases.watched(MASKMIX),
         arms=(
@@ -34,16 +33,13 @@ PROOFS = (
             Arm("attention alone", _canvases.gap("attention"), "alternative"),
         ),
         higher_is_better=False,
-        note="gap: mean distance between the weight of the own label and the share of ink of both digits that is the own "
-        "one's, in the second half of training. One transformer learns from area labels; all arms weigh the same "
-        "mixed batches by its attention. The canvases are made from the digits: 8 x 8 pictures at places of a 4-pixel "
-        "grid on a noisy 16 x 16 ground.",
+        note=_canvases.GAP_NOTE,
     ),
     Proof(
         name="students",
         question="Does a transformer learn more from MaskMix with progressive labels than from CutMix or MaskMix by area?",
         metric="accuracy",
-        keys=KEYS,
+        keys=_canvases.KEYS,
         datasets=_canvases.digit_sets,
         prepare=_canvases.prepare,
         arms=(

@@ -14,14 +14,13 @@ PARTS = {
     "bound": "labelwright.learning.targets.RegionLabels",
 }
 CUTMIX: list[Any] = [{"cutmix": {"per_item": True, "partner": "reverse"}}]
-KEYS = {"image": "digits, (N, 8, 8) in [0, 1]", "y": "classes, (N,) int"}
 
 PROOFS = (
     Proof(
         name="label weights",
         question="Is the weight of the two labels nearer to the share of ink that shows than the pasted area is?",
         metric="gap",
-        keys=KEYS,
+        keys=_canvases.KEYS,
         datasets=_canvases.digit_sets,
         prepare=_canvases.watched(CUTMIX),
         arms=(
@@ -31,16 +30,13 @@ PROOFS = (
             Arm("attention as far as it agrees", _canvases.gap("progressive"), "alternative"),
         ),
         higher_is_better=False,
-        note="gap: mean distance between the weight of the own label and the share of ink of both digits that is the own "
-        "one's, in the second half of training. One transformer learns from area labels; all arms weigh the same "
-        "mixed batches by its attention. The canvases are made from the digits: 8 x 8 pictures at places of a 4-pixel "
-        "grid on a noisy 16 x 16 ground.",
+        note=_canvases.GAP_NOTE,
     ),
     Proof(
         name="students",
         question="Does a transformer that learns from CutMix pictures profit from labels weighed by its attention?",
         metric="accuracy",
-        keys=KEYS,
+        keys=_canvases.KEYS,
         datasets=_canvases.digit_sets,
         prepare=_canvases.prepare,
         arms=(

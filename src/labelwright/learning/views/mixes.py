@@ -54,46 +54,35 @@ class _Mix(Part):
 class MixUp(_Mix):
     """`mixup` of the batch.
 
-    probability: share of batches.   until: share of training with mixes.   alpha, per_item, partner: of `mixup`.
+    probability: share of batches.   until: share of training with mixes.   alpha (None: the mix's own default), per_item,
+    partner: of `mixup`.
     """
 
     name = "mixup"
+    way = staticmethod(mix.mixup)
 
     def __init__(
         self,
         *,
-        alpha: float = 0.8,
+        alpha: float | None = None,
         per_item: bool = False,
         partner: str = "random",
         probability: float = 1.0,
         until: float = 1.0,
     ):
-        super().__init__(probability=probability, until=until, alpha=alpha, per_item=per_item, partner=partner)
+        given = {} if alpha is None else {"alpha": alpha}
+        super().__init__(probability=probability, until=until, per_item=per_item, partner=partner, **given)
 
     def mixed(self, x: torch.Tensor, context: Context) -> mix.Mixed:
-        """Blended images."""
-        return mix.mixup(x, context["labels"], **self._common(context))
+        """Pairs of the batch, mixed."""
+        return self.way(x, context["labels"], **self._common(context))
 
 
-class CutMix(_Mix):
+class CutMix(MixUp):
     """`cutmix` of the batch; options as in `MixUp`."""
 
     name = "cutmix"
-
-    def __init__(
-        self,
-        *,
-        alpha: float = 1.0,
-        per_item: bool = False,
-        partner: str = "random",
-        probability: float = 1.0,
-        until: float = 1.0,
-    ):
-        super().__init__(probability=probability, until=until, alpha=alpha, per_item=per_item, partner=partner)
-
-    def mixed(self, x: torch.Tensor, context: Context) -> mix.Mixed:
-        """Images with a box of another."""
-        return mix.cutmix(x, context["labels"], **self._common(context))
+    way = staticmethod(mix.cutmix)
 
 
 class MaskMix(_Mix):
