@@ -10,7 +10,7 @@ from pathlib import Path
 PEERS = {
     "cleanlab": ["cleanlab==2.9.0", "scikit-learn", "pandas"],
     "crowd-kit": ["crowd-kit==1.4.2"],
-    "snorkel": ["snorkel==0.10.0"],
+    "snorkel": ["torch==2.13.0", "snorkel==0.10.0"],
 }
 """What is installed for a peer. cleanlab's environment holds crowd-kit too, as some scripts compare with both."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from labelwright.auditing._answers import Answers, read_answers, reviewed_error_prob
 from labelwright.auditing._inputs import Inputs
 from labelwright.auditing._sources import Sources
+from labelwright.auditing.cooccurrence import others_say
 from labelwright.auditing.duplicates import label_conflicts, near_duplicates
 from labelwright.auditing.error_model import error_model
 from labelwright.auditing.estimate import SURE, ErrorRate, PerClass, estimate_from_reviews, estimate_without_reviews
@@ -71,10 +72,18 @@ def _entries(y: np.ndarray, p: np.ndarray, random_state: int) -> tuple[np.ndarra
     """(N, K) probability that each entry is wrong (NaN where unknown), and that each class is present.
 
     One error model for the entries of all classes: how often a present class is left out, and an absent one added, is
-    told far better by all entries together than by the few of each class (benchmarks/audit_structures.py).
+    told far better by all entries together than by the few of each class. The item's other labels are a second source
+    beside the probabilities (benchmarks/audit_structures.py).
     """
     pair = np.stack([1 - p, p], axis=2).reshape(-1, 2)
-    model = error_model(y.reshape(-1).astype(np.int64), pair, n_classes=2, random_state=random_state)
+    others = others_say(y, p, random_state=random_state).reshape(-1)
+    model = error_model(
+        y.reshape(-1).astype(np.int64),
+        pair,
+        log_evidence=np.stack([np.zeros_like(others), others], axis=1),
+        n_classes=2,
+        random_state=random_state,
+    )
     return model.error_prob.reshape(y.shape), model.label_dist[:, 1].reshape(y.shape).astype(np.float64)
 
 

@@ -52,7 +52,7 @@ class ErrorModel(NamedTuple):
     error_prob: (N,) float64 P(the given label is wrong); NaN where the label is missing.
     label_dist: (N, K) float32 P(true class | x, given); error_prob[i] = 1 - label_dist[i, given_i].
     expected_errors: sum of error_prob.   transition: (K, K) [true, given] p(given | true).
-    weights: exponent of each source, pred_probs first.   ambiguity: weight of reading 2 in [0, 1].
+    weights: exponent of each source: pred_probs, neighbours, log_evidence.   ambiguity: weight of reading 2 in [0, 1].
     loglik: mean log-likelihood of the given labels, one per step of the fit.
     """
 
@@ -70,6 +70,7 @@ def error_model(
     pred_probs: PredProbs | None = None,
     *,
     neighbours: tuple[np.ndarray, np.ndarray] | None = None,
+    log_evidence: np.ndarray | None = None,
     n_classes: int | None = None,
     random_state: int = 0,
 ) -> ErrorModel:
@@ -79,6 +80,8 @@ def error_model(
         labels: (N,) given class ids, -1 = missing.
         pred_probs: (N, K) out-of-sample class probabilities, any float type, or top-k rows; zeros are floored at 1e-30.
         neighbours: (index (N, k), similarity (N, k)) of each item's nearest *other* items; cosine, <= 0 abstains.
+        log_evidence: (N, K) of one more source, up to a constant per row, that has not seen the item's own label; it is
+            weighed like the others. With pred_probs or neighbours only.
         n_classes: K; default the width of pred_probs, else the largest label + 1.
         random_state: seed of the sample that the weights are fitted on where N x K is above 8.4 million.
 
@@ -91,14 +94,22 @@ def error_model(
     """
     p = None if pred_probs is None else as_matrix(pred_probs)
     labels, n_classes = _check(labels, p, neighbours, n_classes)
+    if log_evidence is not None and (log_evidence.shape != (len(labels), n_classes) or np.isnan(log_evidence).any()):
+        raise DataError(
+            found=f"log_evidence of shape {log_evidence.shape}, {int(np.isnan(log_evidence).sum())} of it NaN",
+            expected=f"({len(labels)}, {n_classes}) numbers, one per item and class",
+            fix="write 0 where the source says nothing",
+        )
     shares = np.bincount(labels[labels >= 0], minlength=n_classes) + 1.0
     shares /= shares.sum()
 
-    mistaken = 0.0 if neighbours is None else MISTAKEN  # alone, a model keeps the order of its surest opinions
+    alone = neighbours is None and log_evidence is None
+    mistaken = 0.0 if alone else MISTAKEN  # alone, a model keeps the order of its surest opinions
 
     def evidence(part: np.ndarray) -> list[np.ndarray]:
         out = [] if p is None else [model_evidence(p, part, mistaken)]
-        return out if neighbours is None else [*out, vote_evidence(labels, neighbours, shares, part)]
+        out += [] if neighbours is None else [vote_evidence(labels, neighbours, shares, part)]
+        return out if log_evidence is None else [*out, log_evidence[part]]
 
     rows = rows_to_fit(labels, n_classes, random_state)
     pool = fit_pool(evidence, labels, shares, rows=rows)
