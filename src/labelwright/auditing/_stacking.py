@@ -34,12 +34,14 @@ Evidence = Callable[[np.ndarray], list[np.ndarray]]  # rows -> one (rows, K) arr
 
 
 class Pool(NamedTuple):
-    """weights (M,), biases (K,), transition (K, K) [true, given]; loglik: mean over labelled items, one per step."""
+    """weights (M,), biases (K,), transition (K, K) [true, given]; loglik: mean over labelled items, one per step; even: the
+    transition has one number, see `transition_from`."""
 
     weights: np.ndarray
     biases: np.ndarray
     transition: np.ndarray
     loglik: list[float]
+    even: bool = False
 
 
 class Sums(NamedTuple):
@@ -126,14 +128,19 @@ def chunk_sums(
     )
 
 
-def transition_from(
-    joint: np.ndarray, shares: np.ndarray, prior: float = TRANSITION_PRIOR, unseen: float = 1e-9
-) -> np.ndarray:
+def transition_from(joint: np.ndarray, shares: np.ndarray, *, even: bool = False, unseen: float = 1e-9) -> np.ndarray:
     """(K, K) [true, given]: rows of the expected counts; each row's error rate is drawn towards that of all rows, and its
-    mistakes towards the label shares with the weight of `unseen` items."""
+    mistakes towards the label shares with the weight of `unseen` items.
+
+    even: one error rate for all, every other class alike. Where classes are ordered or nested, close ones are what people
+    mistake and also what a model cannot tell apart, so that learnt mistakes would explain the model's own away."""
     off = joint * (1 - np.eye(len(joint)))
     rate = off.sum() / max(joint.sum(), 1e-12)
-    row_rate = (off.sum(1) + prior * rate) / (joint.sum(1) + prior)
+    if even:
+        out = np.full(joint.shape, rate / max(len(joint) - 1, 1))
+        np.fill_diagonal(out, 1 - rate)
+        return out
+    row_rate = (off.sum(1) + TRANSITION_PRIOR * rate) / (joint.sum(1) + TRANSITION_PRIOR)
     other = np.where(np.eye(len(joint), dtype=bool), 0.0, shares)
     off += unseen * other / np.maximum(other.sum(1, keepdims=True), 1e-300)  # a class nobody was seen to mistake
     out = row_rate[:, None] * off / np.maximum(off.sum(1, keepdims=True), 1e-300)
@@ -159,6 +166,7 @@ def fit_pool(
     shares: np.ndarray,
     *,
     rows: np.ndarray | None = None,
+    even: bool = False,
     max_iter: int = 150,
     tol: float = 1e-6,
 ) -> Pool:
@@ -167,6 +175,7 @@ def fit_pool(
     Args:
         evidence: rows -> (rows, K) log evidence per source.   labels: (N,), -1 = missing.
         shares: (K,) shares of the given labels, > 0.
+        even: one error rate for all classes (`transition_from`).
         rows: labelled rows to fit on; default all. After a fit on a sample the transition is kept from ruling out a
             mistake that merely does not occur in it.
 
@@ -180,7 +189,7 @@ def fit_pool(
     bias_prior = BIAS_PRIOR[0] + BIAS_PRIOR[1] * len(rows)
     # A model that has learnt the mistakes leaves the data undecided between them and ambiguity: the fit starts on the side
     # of mistakes (sharp pool, noisy labels) and leaves it only where the likelihood says so.
-    pool = Pool(2 * centre, np.zeros(n_classes), 0.8 * np.eye(n_classes) + 0.2 * shares, [])
+    pool = Pool(2 * centre, np.zeros(n_classes), 0.8 * np.eye(n_classes) + 0.2 * shares, [], even)
     joint = np.zeros((n_classes, n_classes))
     for _ in range(max_iter):
         joint[:], by_given = 0, np.ascontiguousarray(pool.transition.T)
@@ -197,9 +206,10 @@ def fit_pool(
         pool = Pool(
             np.clip(pool.weights + 1.5 * step, 0.01, 20.0),  # 1.5: EM's Newton step is short, the label is half known
             biases - biases.mean(),
-            transition_from(joint.T, shares),
+            transition_from(joint.T, shares, even=even),
             pool.loglik,
+            even,
         )
     if len(rows) < labelled:
-        pool = pool._replace(transition=transition_from(joint.T, shares, unseen=TRANSITION_PRIOR))
+        pool = pool._replace(transition=transition_from(joint.T, shares, even=even, unseen=TRANSITION_PRIOR))
     return pool._replace(transition=np.asfortranarray(pool.transition))  # read by given label from here on

@@ -71,6 +71,7 @@ def error_model(
     *,
     neighbours: tuple[np.ndarray, np.ndarray] | None = None,
     log_evidence: np.ndarray | None = None,
+    even: bool = False,
     n_classes: int | None = None,
     random_state: int = 0,
 ) -> ErrorModel:
@@ -82,6 +83,8 @@ def error_model(
         neighbours: (index (N, k), similarity (N, k)) of each item's nearest *other* items; cosine, <= 0 abstains.
         log_evidence: (N, K) of one more source, up to a constant per row, that has not seen the item's own label; it is
             weighed like the others. With pred_probs or neighbours only.
+        even: one error rate for all classes and every mistake alike; for classes that are ordered, nested or at
+            distances, where what people mistake is also what a model cannot tell apart.
         n_classes: K; default the width of pred_probs, else the largest label + 1.
         random_state: seed of the sample that the weights are fitted on where N x K is above 8.4 million.
 
@@ -112,7 +115,7 @@ def error_model(
         return out if log_evidence is None else [*out, log_evidence[part]]
 
     rows = rows_to_fit(labels, n_classes, random_state)
-    pool = fit_pool(evidence, labels, shares, rows=rows)
+    pool = fit_pool(evidence, labels, shares, rows=rows, even=even)
     sums = ReadingSums(pool, shares, sampled=len(rows) < (labels >= 0).sum())
     for part in chunks(np.flatnonzero(labels >= 0), n_classes):
         sums.update((labels[part], evidence(part)))
@@ -189,12 +192,13 @@ class ReadingSums:
         """The weight of reading 2, and the transition (K, K) [true, given]."""
         joint, mistakes, resemblance = self.sums[0].T, self.sums[1].T.copy(), self.sums[2]
         # a fit on a sample has seen too few of the K x K pairs: one more step of EM, on all rows
-        transition = transition_from(mistakes, self.shares) if self.sampled else self.pool.transition
+        even = self.pool.even
+        transition = transition_from(mistakes, self.shares, even=even) if self.sampled else self.pool.transition
         np.fill_diagonal(mistakes, 0)
         explained = min(1.0, float(mistakes.sum()) / max(self.disagreements, 1))
         belief = AMBIGUITY + (1 - AMBIGUITY) * _follow_resemblance(mistakes, resemblance, self.shares)
         ambiguity = belief * (1 - explained)
-        return ambiguity, (1 - ambiguity) * transition + ambiguity * transition_from(joint, self.shares)
+        return ambiguity, (1 - ambiguity) * transition + ambiguity * transition_from(joint, self.shares, even=even)
 
 
 def _follow_resemblance(mistakes: np.ndarray, resemblance: np.ndarray, shares: np.ndarray) -> float:

@@ -182,8 +182,8 @@ def _audit_single(
     assert isinstance(labels, HardLabels)
     given, k = labels.ids, len(labels.space)
     model = error_model(
-        given, sources.pred_probs, neighbours=without_copies(sources.neighbours), n_classes=k,
-        random_state=settings["random_state"],
+        given, sources.pred_probs, neighbours=without_copies(sources.neighbours),
+        even=labels.space.structure != "nominal", n_classes=k, random_state=settings["random_state"],
     )  # fmt: skip
     prior, dist = model.error_prob, model.label_dist
     seen = sources.pred_probs if sources.pred_probs is not None else neighbour_probs(labels, sources.neighbours)

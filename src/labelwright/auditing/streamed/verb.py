@@ -91,7 +91,7 @@ def audit_rows(
     sample = rows_to_fit(given.ids, k, random_state)
     looked: Looked = go(1, partial(FirstPass, k, sample), checked(rows, distributions=True), feed)
     look_at_guesses(inputs, given, looked.top, given_probs=True)
-    model = _fit(given.ids, looked, sample, without_copies(found.neighbours), k, progress)
+    model = _fit(given.ids, looked, sample, without_copies(found.neighbours), given.space, progress)
     looked = looked._replace(sample=looked.sample[:0])  # its work is done
     sampled = len(sample) < int(given.known.sum())
     joint, ambiguity, transition = go(2, partial(SecondPass, looked.thresholds, model, sampled=sampled), rows, feed)
@@ -116,11 +116,11 @@ def _fit(
     looked: Looked,
     sample: np.ndarray,
     neighbours: Any,
-    k: int,
+    space: LabelSpace,
     progress: Callable[[str, int, int], None],
 ) -> Model:
     """The pool of the sources, fitted on the sampled rows (`error_model`)."""
-    shares = np.bincount(labels[labels >= 0], minlength=k) + 1.0
+    shares = np.bincount(labels[labels >= 0], minlength=len(space)) + 1.0
     shares /= shares.sum()
 
     def evidence(part: np.ndarray) -> list[np.ndarray]:
@@ -129,7 +129,7 @@ def _fit(
         return out if neighbours is None else [*out, vote_evidence(labels, neighbours, shares, part)]
 
     progress("fitting the error model", 0, 1)
-    pool = fit_pool(evidence, labels, shares, rows=sample)
+    pool = fit_pool(evidence, labels, shares, rows=sample, even=space.structure != "nominal")
     progress("fitting the error model", 1, 1)
     return Model(labels, shares, pool, neighbours)
 
