@@ -68,6 +68,59 @@ def counts(rows: list[dict[str, Any]]) -> str:
     return "\n".join(out) + "\n"
 
 
+def structures(rows: list[dict[str, Any]]) -> str:
+    """Several labels, ordered classes, hierarchies."""
+    out = ["| case | entries | items | cost in the first 10 % | CPU s |", "| --- | ---: | ---: | ---: | ---: |"]
+    for r in rows:
+        cells = [
+            f"{r['ours'][k]:.3f} ({r['cleanlab'][k]:.3f})" if k in r["ours"] else ""
+            for k in ("entries", "items", "cost found", "seconds")
+        ]
+        out.append(f"| {r['case']} | " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def tokens(rows: list[dict[str, Any]]) -> str:
+    """Tokens and sentences, against cleanlab's default and its best score with hindsight."""
+    cases: dict[str, list[dict[str, Any]]] = {}
+    for r in rows:
+        cases.setdefault(r["case"], []).append(r)
+    out = ["| case | token AP | sentence AP |", "| --- | ---: | ---: |"]
+    for case, runs in cases.items():
+        cells = []
+        for what in ("token", "sentence"):
+            mean = {
+                key: float(np.mean([r[key] for r in runs]))
+                for key in (f"{what}_ap", f"peer_{what}_default", f"peer_{what}_ap")
+            }
+            ours, default, best = mean.values()
+            cells.append(f"{ours:.3f} ({default:.3f}, {best:.3f})")
+        out.append(f"| {case} | " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
+def values(rows: list[dict[str, Any]]) -> str:
+    """Numeric labels: mean and worst of all cases, and how many are below cleanlab's."""
+    best = [max(r["cleanlab residual ap"], r["cleanlab outre ap"]) for r in rows]
+    learn = [r["cleanlab learn ap"] for r in rows]
+    out = [
+        "| comparison | mean AP | least gap | cases below, of all | below by more than 0.005 |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, arm, peer in (
+        ("same predictions, against the better of residual and outre", "ranks", best),
+        ("same predictions, ours with the features too", "ranks_features", best),
+        ("end to end, against CleanLearning with the same estimator", "end_to_end", learn),
+    ):
+        gap = np.array([r[f"{arm} ap"] for r in rows]) - peer
+        mean = float(np.mean([r[f"{arm} ap"] for r in rows]))
+        out.append(
+            f"| {name} | {mean:.3f} ({np.mean(peer):.3f}) | {gap.min():+.3f} | {int((gap < 0).sum())} of {len(rows)} "
+            f"| {int((gap < -0.005).sum())} |"
+        )
+    return "\n".join(out) + "\n"
+
+
 def masks(found: dict[str, Any]) -> str:
     """Images and pixels with planted faults."""
     out = [
@@ -247,6 +300,9 @@ def main() -> None:
         "RANKING": ranking(errors),
         "SOURCES": sources(errors),
         "COUNTS": counts(drawn),
+        "STRUCTURES": structures(_result("structures")),
+        "TOKENS": tokens(_result("tokens")),
+        "VALUES": values(_result("values")),
         "MASKS": masks(json.loads((HERE / "results" / "masks.json").read_text())),
         "CROWDS": crowds(_result("crowd_models")),
         "MIXTURES": mixtures(_result("crowd_models")),

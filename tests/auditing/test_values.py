@@ -83,13 +83,30 @@ def test_shrunk_fit_solves_ridge_and_withstands_an_outlier():
     assert np.abs(module._shrunk_fit(a, y, np.ones(200), np.zeros(2), np.full(2, 1e-6)) - [1, 2]).max() < 0.1
 
 
+@pytest.mark.parametrize(("kind", "low", "high"), [("unrelated", 0.8, 1.0), ("moved", 0.0, 0.2)])
+def test_how_values_went_wrong_is_told_by_the_predictions_of_the_farthest(kind, low, high):
+    rng = np.random.default_rng(0)
+    n = 4000
+    f = rng.normal(size=n)
+    y = f + 0.3 * rng.standard_t(8, n)
+    bad = np.arange(200)
+    y[bad] = rng.permutation(y)[:200] if kind == "unrelated" else y[bad] + rng.choice([-2.0, 2.0], 200)
+    assert low <= module._unrelated(y, y - f, np.ones(n)) <= high
+
+
+def test_nothing_tells_how_values_went_wrong():
+    y = np.r_[np.zeros(50), np.ones(50)]
+    assert module._unrelated(y, y - 0.5, np.ones(100)) == 0.5  # a constant prediction
+    assert module._unrelated(y, np.zeros(100), np.ones(100)) == 0.5  # no residuals
+
+
 def test_mixture_raises_the_likelihood_and_finds_share_and_scale():
     rng = np.random.default_rng(0)
     n, bad = 4000, 400
     f = rng.normal(size=n)
     y = f + 0.1 * rng.standard_t(8, n)
     y[:bad] = rng.normal(size=bad) * 1.5
-    loglik, good, skew, share, each = module._mixture(y, y - f, np.ones(n), 8.0)
+    loglik, good, skew, share, each = module._mixture(y, y - f, np.ones(n), 8.0, 0.5)
     assert share == pytest.approx(0.075, abs=0.02)  # half of the data's 0.1, half of the prior's 0.05
     assert skew == pytest.approx([0.1, 0.1], rel=0.15)
     # the penalised likelihood is at a maximum in the share and in both scales

@@ -8,7 +8,8 @@ given value y compete, in units of the spread of all values:
   items, and of how far the models disagree (Harvey 1976), each without the item itself.
 - *bad*: y has nothing to do with the item, so it is a draw from all values; or it was moved from where it belongs. The first
   is a t around their median, wider than they are by BROADER, as a wrong value may lie beyond all right ones; the second a
-  Cauchy around f. Half and half: likelihood cannot tell the two apart, and either alone ranks the other's faults badly.
+  Cauchy around f. Likelihood cannot tell the two apart, and either alone ranks the other's faults badly; but a value from
+  elsewhere is far from f because f is high where it is low, a moved one wherever f is (`_unrelated`).
 - *unit*: y is a right value times a constant factor. A factor is taken up only where the likelihood asks for it.
 
 The shares and the noise are fitted by EM; quality = p(good | y). Residuals hardly tell a few bad values from the tail of the
@@ -26,6 +27,7 @@ import numpy as np
 
 BROADER = 1.5  # spread of the wrong values over the spread of all
 WIDE = 2.0  # scale of the Cauchy of moved values, in spreads
+FARTHEST = 0.02  # share of the items, by residual over scale, that tell how values went wrong; at least ten items
 TAILS = (4.0, 8.0, 30.0)  # degrees of freedom of the noise; the likeliest is taken
 PRIOR_BAD, PRIOR_WEIGHT = 0.05, 1.0
 RIDGE = 100.0  # pseudo-observations that hold the scale to a constant
@@ -58,7 +60,8 @@ def fit_values(
     for _ in range(rounds):
         f = _combined(z, predicted, neighbours, good)
         s = _scale(z - f, f, predicted, neighbours, good)[known]
-        fits = [_mixture(y, y - f[known], s, tail) for tail in TAILS]
+        unrelated = _unrelated(y, y - f[known], s)
+        fits = [_mixture(y, y - f[known], s, tail, unrelated) for tail in TAILS]
         best = max(fits, key=lambda fit: fit[0])
         good[known] = best[1]
     quality, scale, loglik = (np.full(len(z), np.nan) for _ in range(3))
@@ -156,13 +159,31 @@ def _log_noise(r: np.ndarray, s: np.ndarray, skew: np.ndarray, tail: float) -> n
     return _log_t(r, tail, s * side) + np.log(side / skew.mean())
 
 
+def _unrelated(y: np.ndarray, r: np.ndarray, s: np.ndarray) -> float:
+    """Share of the bad values that have nothing to do with their items, the others being moved.
+
+    Among the farthest residuals the slope of f on r is 0 for moved values, and -var f / (var f + var y) for draws from
+    elsewhere, as then r = y - f is made of two independent parts. Drawn towards 1/2 by a normal prior of deviation 1/2.
+    """
+    f, spread = y - r, 1.4826 * float(np.median(np.abs(y - np.median(y))))
+    far = np.argsort(-np.abs(r) / s, kind="stable")[: max(10, round(FARTHEST * len(y)))]
+    expected, size = float(f.var()) / max(float(f.var()) + spread**2, 1e-12), float((r[far] ** 2).sum())
+    if expected < 1e-6 or size == 0:
+        return 0.5
+    share = -float(((f[far] - np.median(f)) * r[far]).sum()) / size / expected
+    precision = expected**2 * size / float(f.var())
+    return float(np.clip((share * precision + 0.5 * 4) / (precision + 4), 0.02, 0.98))
+
+
 def _mixture(
-    y: np.ndarray, r: np.ndarray, s: np.ndarray, tail: float
+    y: np.ndarray, r: np.ndarray, s: np.ndarray, tail: float, unrelated: float
 ) -> tuple[float, np.ndarray, np.ndarray, float, np.ndarray]:
     """EM for the share of bad values and the skewed scale of the noise: penalised log-likelihood, P(good) (n,), skew (2,),
     share, log-likelihood of each value (n,). M step of the scales: s_k^3 = (s_0 + s_1) / n * sum of weighted squares."""
     n, above = len(y), r > 0
-    bad = np.logaddexp(_log_t(y, 4.0, BROADER), _log_t(r, 1.0, WIDE)) - np.log(2)
+    bad = np.logaddexp(
+        np.log(unrelated) + _log_t(y, 4.0, BROADER), np.log1p(-unrelated) + _log_t(r, 1.0, WIDE)
+    )  # fmt: skip
     few = PRIOR_WEIGHT * n * np.array([PRIOR_BAD, 1 - PRIOR_BAD])
     share, skew = PRIOR_BAD, np.full(2, max(1.4826 * float(np.median(np.abs(r / s))), 1e-3))
     for _ in range(500):
