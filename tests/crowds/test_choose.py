@@ -168,6 +168,15 @@ def test_the_mixture_is_the_mean_of_the_labels_by_weight(crowd):
     assert [row["method"] for row in told["others"]] == list(AUTO)
 
 
+def test_of_ordered_classes_the_ordinal_model_is_mixed_in(crowd, monkeypatch):
+    table, _ = crowd(60)
+    ordered = LabelSpace(["a", "b", "c"], structure="ordered")
+    found = lw.aggregate(table, space=ordered)
+    assert found.others["method"].to_pylist() == [*AUTO, "ordinal"]
+    monkeypatch.setattr("labelwright.crowds.ordinal.MOST", 10)  # no room for its matrices
+    assert lw.aggregate(table, space=ordered).others["method"].to_pylist() == list(AUTO)
+
+
 def test_the_mixture_does_not_depend_on_the_order_of_the_classes(crowd):
     table, _ = crowd(60)
     one = lw.aggregate(table, space=LabelSpace(["a", "b", "c"]))

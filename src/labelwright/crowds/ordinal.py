@@ -30,6 +30,11 @@ MOST = 50_000_000
 """Most cells annotators x K x K that are held at once."""
 
 
+def fits_memory(votes: Prepared) -> bool:
+    """Whether the confusion matrices of all annotators may be held at once."""
+    return votes.n_annotators * votes.n_classes**2 <= MOST
+
+
 def fit_ordinal(
     votes: Prepared,
     *,
@@ -54,7 +59,7 @@ def fit_ordinal(
     check_whole("max_iter", max_iter, 1)
     temper.check(dependence, doubt)
     n, k, a = votes.n_items, votes.n_classes, votes.n_annotators
-    if a * k * k > MOST:
+    if not fits_memory(votes):
         raise OptionError(
             found=f"{a:,} annotators and {k} classes", expected=f"at most {MOST:,} cells of confusion matrices",
             fix="merge neighbouring classes, or use fit_scores for answers on a long scale",

@@ -12,6 +12,7 @@ from labelwright.crowds.choose import MIXTURE, compare, mix, mixture_scores, wei
 from labelwright.crowds.fit import Fit, Method
 from labelwright.crowds.history import HEARS, heard, read_history
 from labelwright.crowds.methods import METHODS
+from labelwright.crowds.ordinal import fits_memory
 from labelwright.crowds.prepared import Prepared, prepare
 from labelwright.errors import DataError, LabelError, OptionError, check_option, check_whole, nearest, rows
 from labelwright.labels import LabelSpace, Votes, as_columns, need
@@ -23,6 +24,9 @@ QUICK = ("vote_shares", "one_coin", "dawid_skene")
 """The same above `MANY` votes."""
 
 MANY = 1_000_000
+
+ORDERED = ("ordered", "score")
+"""Structures of classes for which "ordinal" is mixed in too, where its confusion matrices fit into memory."""
 
 
 def aggregate(
@@ -47,8 +51,9 @@ def aggregate(
     Args:
         votes: `Votes`; a table with the columns item, annotator and label (and weight, time, … if there); or the column of
             items, with `annotator` and `label` as the other two. A missing label is an abstention.
-        method: a name in `METHODS`, or "auto": the mean of the labels of the models in `AUTO`, by the weights with which they
-            best foretell votes (and known classes) they have not seen; `Aggregation.others` has the weights.
+        method: a name in `METHODS`, or "auto": the mean of the labels of the models in `AUTO` (and "ordinal" where the
+            space is ordered), by the weights with which they best foretell votes (and known classes) they have not seen;
+            `Aggregation.others` has the weights.
         gold: true classes of some items: {item: class}, or a table with the columns item and label. Every method learns
             from them, and these items get them; "auto" also weighs the models by them.
         pred_probs: (N, K) a classifier's probabilities, rows in the order in which the items first occur, columns in that of the
@@ -173,7 +178,10 @@ def _auto(
     votes: Prepared, earlier: np.ndarray | None, random_state: int, progress: Callable[[str, int, int], None] | None
 ) -> tuple[Fit, dict[str, Fit], dict[str, dict[str, float]]]:
     """The mixture, the models in it, and how well each foretold held-out votes."""
-    methods = {name: heard(name, earlier) for name in (AUTO if len(votes) <= MANY else QUICK)}
+    names: tuple[str, ...] = AUTO if len(votes) <= MANY else QUICK
+    if votes.space.structure in ORDERED and len(votes) <= MANY and fits_memory(votes):
+        names += ("ordinal",)
+    methods = {name: heard(name, earlier) for name in names}
     found = compare(methods, votes, random_state=random_state, progress=progress)
     if not found.enough:
         votes.notes.append("too few items have two votes to tell models apart: the vote shares are taken")
