@@ -257,12 +257,22 @@ def losses(found: dict[str, Any]) -> str:
     for r in found["losses"]:
         if not r["loss"].startswith("torch"):
             rows.setdefault(f"{r['loss']} | {r['rival']}", {})[r["n"], r["k"]] = r
-    out = ["| loss | against | 256 x 10 | 4096 x 1000 | MiB at 4096 x 1000 |", "| --- | --- | ---: | ---: | ---: |"]
+    sizes = ((256, 10), (4096, 10), (256, 1000), (4096, 1000))
+    out = [
+        "| loss | against | " + " | ".join(f"{n} x {k}" for n, k in sizes) + " | MiB at 4096 x 1000, the other's |",
+        "| --- | --- |" + " ---: |" * (len(sizes) + 1),
+    ]
     for name, at in rows.items():
-        small, large = at[256, 10], at.get((4096, 1000))
-        told = "– | –" if large is None else f"{large['ratio']:.1f} | {large['peak_bytes'] / 2**20:.0f}"
-        out.append(f"| {name} | {small['ratio']:.1f} | {told} |")
+        ratios = " | ".join(f"{at[size]['ratio']:.2f}" if size in at else "–" for size in sizes)
+        large = at.get(sizes[-1])
+        held = "–" if large is None else _mebibytes(large)
+        out.append(f"| {name} | {ratios} | {held} |")
     return "\n".join(out) + "\n"
+
+
+def _mebibytes(row: dict[str, Any]) -> str:
+    own = row["peak_bytes"] / 2**20
+    return f"{own:.0f}, {own / row['peak_ratio']:.0f}"
 
 
 def review(desk: dict[str, Any], keys: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from labelwright.errors import DataError, LabelError, OptionError, ProbabilityError, check_option, rows
 
@@ -52,20 +53,38 @@ def soft_rows(logits: Tensor, q: Tensor, check: bool = True) -> Tensor:
     """
     if not check and logits.device.type != "cpu":
         return -(q * log_probs(logits)).sum(-1)
-    k = logits.shape[-1]
-    rows = F.cross_entropy(logits.reshape(-1, k), q.reshape(-1, k), reduction="none").reshape(logits.shape[:-1])
-    return -(q * log_probs(logits)).sum(-1) if bool(rows.isnan().any()) else rows
+    if logits.ndim == 2:
+        rows = F.cross_entropy(logits, q, reduction="none")
+    else:
+        k = logits.shape[-1]
+        rows = F.cross_entropy(logits.reshape(-1, k), q.reshape(-1, k), reduction="none").reshape(logits.shape[:-1])
+    return -(q * log_probs(logits)).sum(-1) if bool(rows.detach().sum().isnan()) else rows
 
 
 def hard_rows(logits: Tensor, ids: Tensor) -> Tensor:
     """(...) -log softmax(logits) at the ids, 0 at -1."""
+    if logits.ndim == 2:
+        return F.cross_entropy(logits, ids.long(), ignore_index=-1, reduction="none")
     k = logits.shape[-1]
     rows = F.cross_entropy(logits.reshape(-1, k), ids.reshape(-1).long(), ignore_index=-1, reduction="none")
     return rows.reshape(logits.shape[:-1])
 
 
+def watched(*tensors: Tensor | None) -> bool:
+    """Whether something but plain autograd looks on: torch.func, torch.compile or forward mode. It wants plain operations."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors)  # type: ignore[no-untyped-call]
+    )
+
+
 def entropy(q: Tensor) -> Tensor:
     """(...) -sum_k q_k log q_k, with gradients of every order."""
+    if watched(q):
+        return -(q * q.clamp_min(torch.finfo(q.dtype).tiny).log()).sum(-1)
+    if not (q.requires_grad and torch.is_grad_enabled()):
+        return -q.clamp_min(torch.finfo(q.dtype).tiny).log_().mul_(q).sum(-1)
     rows: Tensor = _Entropy.apply(q)  # type: ignore[no-untyped-call]
     return rows
 
@@ -161,11 +180,13 @@ def known_mass(targets: Tensor, check: bool) -> Tensor | None:
     if not check or not targets.numel():
         return mass != 0
     near = 1e-2 if targets.dtype in (torch.float16, torch.bfloat16) else 1e-3
-    whole = (mass - 1).abs() <= near
-    every = bool(whole.all())
-    if targets.amin() >= 0 and (every or bool((whole | (mass == 0)).all())):
-        return None if every else mass != 0
-    fine = (whole | (mass == 0)) & (targets >= 0).all(-1)
+    least, most = (float(end) for end in mass.aminmax())
+    if targets.amin() >= 0 and most <= 1 + near and least >= 0:
+        if least >= 1 - near:
+            return None
+        if bool((((mass - 1).abs() <= near) | (mass == 0)).all()):
+            return mass != 0
+    fine = (((mass - 1).abs() <= near) | (mass == 0)) & (targets >= 0).all(-1)
     wrong = (~fine).flatten().nonzero()[:, 0]
     first = targets.detach().reshape(-1, targets.shape[-1])[wrong[0]].float()
     raise ProbabilityError(
@@ -174,6 +195,21 @@ def known_mass(targets: Tensor, check: bool) -> Tensor | None:
         expected=f"every row >= 0 and summing to 1 within {near:g}, or all zeros where nothing is known",
         fix="divide by targets.sum(-1, keepdim=True); for several classes per item pass multi_label=True",
     )
+
+
+def known_rows(logits: Tensor, targets: Tensor, check: bool) -> Tensor | None:
+    """Which rows count, of ids or distributions (None: all)."""
+    if is_hard(logits, targets):
+        return known_ids(targets, logits.shape[-1], check)
+    return known_mass(targets, check)
+
+
+def spread(logits: Tensor, targets: Tensor) -> Tensor:
+    """Checked targets as (..., K) distributions in the dtype of the (wide) logits, zeros at -1."""
+    if targets.is_floating_point():
+        return targets.to(logits.dtype)
+    y = targets[..., None].long()
+    return torch.zeros_like(logits).scatter_(-1, y.clamp_min(0), (y >= 0).to(logits.dtype))
 
 
 def distributions(logits: Tensor, targets: Tensor, check: bool) -> tuple[Tensor, Tensor | None]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from labelwright.errors import DataError, LabelError, check_option
-from labelwright.learning.losses._rows import check_logits, check_positive, distributions, reduced, wide
+from labelwright.learning.losses._blocks import Pull, blocks, can_keep, kept, softmax, through_softmax
+from labelwright.learning.losses._rows import check_logits, check_positive, known_rows, reduced, spread, wide
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -47,20 +48,17 @@ def jaccard_metric(
     check_option("over", over, ("batch", "item"))
     check_positive("eps", eps)
     if kind == "classes":
-        y, counted = distributions(logits, targets, check)
-        x = wide(logits).softmax(-1)
-        x = x if counted is None else x * counted[..., None]
-        x, y = (_blocks(t.movedim(-1, 0), over, 1) for t in (x, y))  # (K, 1 or N, cells)
-        there = None if counted is None else _blocks(counted, over).any(-1)
-        loss = (1 - _overlap(x, y, eps)).mean(0)
-        return reduced(loss, there, reduction)
+        counted = known_rows(logits, targets, check)
+        groups = 1 if over == "batch" else len(logits)
+        there = None if counted is None else _cells(counted, over).any(-1)
+        return reduced(_class_overlap(logits, targets, counted, groups, eps), there, reduction)
     _check_cells(logits, targets, -1.0 if kind == "signed" else 0.0, check)
     z, y = wide(logits), targets.to(wide(logits).dtype)
     if kind == "binary":
-        x, y = _blocks(z.sigmoid(), over), _blocks(y, over)
+        x, y = _cells(z.sigmoid(), over), _cells(y, over)
         loss = 1 - _overlap(x, y, eps)
     else:
-        x, y = _blocks(z.tanh(), over), _blocks(y, over)
+        x, y = _cells(z.tanh(), over), _cells(y, over)
         parts = [_sums(s.relu(), t.relu()) for s, t in ((x, y), (-x, -y))]
         loss = 1 - (parts[0][0] + parts[1][0]) / (parts[0][1] + parts[1][1] + eps)
     return reduced(loss, None, reduction)
@@ -182,10 +180,47 @@ def _spread(distance: np.ndarray, maximum_filter: Any) -> np.ndarray:
     return np.asarray(maximum_filter(distance, size=side + (side % 2 == 0), mode="constant", cval=0.0))
 
 
-def _blocks(x: Tensor, over: str, axis: int = 0) -> Tensor:
-    """(..., 1 or N, cells): what is summed together, in the last axis."""
-    lead = x.shape[:axis]
-    return x.reshape(*lead, 1, -1) if over == "batch" else x.reshape(*lead, x.shape[axis], -1)
+def _class_overlap(logits: Tensor, targets: Tensor, counted: Tensor | None, groups: int, eps: float) -> Tensor:
+    """(groups,) 1 - the mean overlap of the classes; the rows of logits fall into equal groups, in order."""
+    k, lead = logits.shape[-1], logits.ndim - 1
+    z, t = logits.reshape(-1, k), targets.reshape(-1, *targets.shape[lead:])
+    seen = None if counted is None else counted.reshape(-1, 1).to(wide(logits[:0]).dtype)
+
+    def plain(z: Tensor, t: Tensor) -> Tensor:
+        x = wide(z).softmax(-1)
+        x, y = (v.reshape(groups, -1, k) for v in (x if seen is None else x * seen, spread(x, t)))
+        return (1 - _overlap(x.transpose(1, 2), y.transpose(1, 2), eps)).mean(-1)
+
+    def make(z: Tensor, t: Tensor) -> tuple[Tensor, Pull]:
+        p = torch.empty(z.shape, dtype=wide(z[:0]).dtype)
+        mask = torch.ones(len(z), 1, dtype=p.dtype) if seen is None else seen
+        both, apart = torch.zeros(2, k, dtype=p.dtype)
+        for ours, logit, target, m in blocks(p, z, t, mask):
+            softmax(wide(logit), ours)
+            x, y = ours if seen is None else ours * m, spread(ours, target)
+            both += x.sum(0) + y.sum(0)
+            apart += (x - y).abs_().sum(0)
+        shared, whole = (both - apart) / 2 + eps, (both + apart) / 2 + eps
+        to_both, to_apart = (shared - whole) / (2 * k * whole**2), (shared + whole) / (2 * k * whole**2)
+
+        def pull(grad: Tensor) -> Tensor:
+            for ours, target, m in blocks(p, t, mask):
+                x = ours if seen is None else ours * m
+                slope = (x - spread(ours, target)).sign_().mul_(to_apart * grad).add_(to_both * grad)
+                if seen is not None:
+                    slope *= m
+                ours.copy_(through_softmax(ours, slope, torch.empty_like(slope)))
+            return p
+
+        return (1 - shared / whole).mean()[None], pull
+
+    keep = groups == 1 and can_keep(z, t) and z.requires_grad and torch.is_grad_enabled()
+    return kept(plain, make, z, t) if keep else plain(z, t)
+
+
+def _cells(x: Tensor, over: str) -> Tensor:
+    """(1 or N, cells): what is summed together, in the last axis."""
+    return x.reshape(1, -1) if over == "batch" else x.reshape(len(x), -1)
 
 
 def _sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelwright.errors import DataError, OptionError, check_option
+from labelwright.learning.losses._blocks import by_blocks, cross_step
 from labelwright.learning.losses._rows import (
     check_ids,
     check_logits,
@@ -21,6 +22,7 @@ from labelwright.learning.losses._rows import (
     soft_rows,
     wide,
 )
+from labelwright.learning.losses.soft import divergence_rows
 
 DISTANCES = ("l1", "l2", "logl2")
 GRID = 60  # halvings when a tilt is sought: below the rounding of float64 on any bracket in use
@@ -83,13 +85,15 @@ def ordinal_loss(
 
     Source: Díaz & Marathe 2019 (SORD); weights per row as in "Navigation-Oriented Scene Understanding" (RA-L 2022).
     """
-    q = ordinal_targets(
-        targets, ranks=ranks, n_classes=logits.shape[-1], distance=distance, alpha=alpha, check=check
-    )  # fmt: skip
-    z, hard = wide(logits), is_hard(logits, targets)
-    held = _ordinal_table(ranks, logits.shape[-1], distance, alpha)[1].to(z)[targets.long()] if hard else entropy(q)
-    rows = soft_rows(z, q.to(z.dtype), check) - held
-    counted = known_ids(targets, logits.shape[-1], check) if hard else known_mass(targets, check=False)
+    k = logits.shape[-1]
+    if is_hard(logits, targets):
+        table, spare = (x.to(wide(logits[:0])) for x in _ordinal_table(ranks, k, distance, alpha))
+        counted = known_ids(targets, k, check)
+        rows = by_blocks(_ordinal, _ordinal_step, logits, targets, table=table, entropies=spare, check=check)
+    else:
+        q = ordinal_targets(targets, ranks=ranks, n_classes=k, distance=distance, alpha=alpha, check=check)
+        counted = known_mass(targets, check=False)
+        rows = divergence_rows(logits, q)
     return reduced(rows if weight is None else rows * weight.to(rows), counted, reduction)
 
 
@@ -196,6 +200,17 @@ def fidelity(
     theirs = torch.special.ndtr((means[first] - means[second]) / (stds[first] ** 2 + stds[second] ** 2 + 1e-8).sqrt())
     rows = 1 - (ours * theirs + 1e-8).sqrt() - ((1 - ours) * (1 - theirs) + 1e-8).sqrt()
     return reduced(rows, None, reduction)
+
+
+def _ordinal(logits: Tensor, ids: Tensor, table: Tensor, entropies: Tensor, check: bool) -> Tensor:
+    return soft_rows(logits, table[ids.long()], check) - entropies[ids.long()]
+
+
+def _ordinal_step(
+    logits: Tensor, ids: Tensor, table: Tensor, entropies: Tensor, check: bool, into: Tensor
+) -> Tensor:  # fmt: skip
+    ids = ids.long().masked_fill(ids < 0, len(table) - 1)
+    return cross_step(logits, table.index_select(0, ids), into).sub_(entropies.index_select(0, ids))
 
 
 def _ordinal_table(ranks: Tensor | None, n_classes: int | None, distance: str, alpha: float) -> tuple[Tensor, Tensor]:

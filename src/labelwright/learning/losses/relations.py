@@ -13,8 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelwright.errors import DataError
-from labelwright.learning.losses._rows import check_logits, reduced, soft_rows, wide
-from labelwright.learning.losses.soft import tempered
+from labelwright.learning.losses._blocks import (
+    Pull,
+    blocks,
+    by_blocks,
+    can_keep,
+    dot,
+    kept,
+    over,
+    softmax,
+    through_softmax,
+)
+from labelwright.learning.losses._rows import check_logits, check_positive, reduced, wide
+from labelwright.learning.losses.soft import cross_rows, tempered
 
 
 def dist(
@@ -37,11 +48,20 @@ def dist(
     Source: Huang et al. 2022 (DIST).
     """
     check_logits(logits, teacher_logits)
-    p = tempered(logits, temperature).softmax(-1)
-    t = tempered(teacher_logits.detach(), temperature).softmax(-1)
-    along_rows = 1 - _correlation(p, t, -1)
-    along_classes = 1 - _correlation(p.reshape(-1, p.shape[-1]), t.reshape(-1, t.shape[-1]), 0).mean()
-    return reduced(temperature**2 * (beta * along_rows + gamma * along_classes), None, reduction)
+    check_positive("temperature", temperature)
+    z, t = (x.reshape(-1, x.shape[-1]) for x in (logits, teacher_logits.detach()))
+
+    def plain(z: Tensor, t: Tensor) -> Tensor:
+        p, q = (tempered(x, temperature).softmax(-1) for x in (z, t))
+        rows, classes = 1 - _correlation(p, q, -1), 1 - _correlation(p, q, 0).mean()
+        return temperature**2 * (beta * rows + gamma * classes)
+
+    def make(z: Tensor, t: Tensor) -> tuple[Tensor, Pull]:
+        return _correlated(z, t, temperature, beta, gamma)
+
+    keep = can_keep(z, t) and z.requires_grad and torch.is_grad_enabled()
+    rows = kept(plain, make, z, t) if keep else plain(z, t)
+    return reduced(rows.reshape(logits.shape[:-1]), None, reduction)
 
 
 def relational_kd(
@@ -89,8 +109,18 @@ def hint(features: Tensor, teacher_features: Tensor, *, normalise: bool = False,
     ours, theirs = wide(features).reshape(len(features), -1), wide(teacher_features.detach()).reshape(len(features), -1)
     if normalise:
         ours, theirs = F.normalize(ours, dim=-1), F.normalize(theirs, dim=-1)
-    rows = ((ours - theirs) ** 2).mean(-1)
-    return reduced(rows, None, reduction)
+    return reduced(by_blocks(_apart, _apart_step, ours, theirs), None, reduction)
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
+    return ((ours - theirs) ** 2).mean(-1)
+
+
+def _apart_step(ours: Tensor, theirs: Tensor, into: Tensor) -> Tensor:
+    torch.sub(ours, theirs, out=into)
+    rows = dot(into, into).div_(into.shape[-1])
+    into.mul_(2 / into.shape[-1])
+    return rows
 
 
 def similarity_discriminator(
@@ -116,9 +146,8 @@ def similarity_discriminator(
     check_logits(logits, teacher_logits[0] if teacher_logits.ndim == logits.ndim + 1 else teacher_logits)
     z, t = wide(logits), wide(teacher_logits.detach())
     t = t[None] if t.ndim == z.ndim else t
-    similarity = soft_rows(z, t.softmax(-1).mean(0))
-    felt = z.detach() - reversal * (z - z.detach())  # the value of z, exactly; the gradient times -reversal
-    seen = [discriminator(felt), discriminator(t.mean(0))]
+    similarity = cross_rows(z, t.softmax(-1).mean(0) if len(t) > 1 else t[0].softmax(-1))
+    seen = [discriminator(_felt(z, -reversal)), discriminator(t.mean(0) if len(t) > 1 else t[0])]
     if any(s.shape != (*z.shape[:-1], 2) for s in seen):
         raise DataError(
             found=f"a discriminator that gives {tuple(seen[0].shape)} for logits of shape {tuple(z.shape)}",
@@ -142,6 +171,60 @@ def logit_discriminator(n_classes: int) -> torch.nn.Module:
     return nn.Sequential(
         nn.Linear(n_classes, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(), nn.Linear(second, 2)
     )  # fmt: skip
+
+
+def _felt(z: Tensor, share: float) -> Tensor:
+    """The value of z, exactly; of the gradient only its share."""
+    if can_keep(z) and z.requires_grad and torch.is_grad_enabled():
+        out = z.view_as(z)
+        out.register_hook(lambda grad: None if grad is None else grad * share)  # type: ignore[no-untyped-call]
+        return out
+    return z.detach() + share * (z - z.detach())
+
+
+def _correlated(z: Tensor, t: Tensor, temperature: float, beta: float, gamma: float) -> tuple[Tensor, Pull]:
+    """The rows of `dist`, and their gradient: that of a correlation for its one side is a line in both sides."""
+    (n, k), dtype = z.shape, wide(z[:0]).dtype
+    p, q = torch.empty(n, k, dtype=dtype), torch.empty(n, k, dtype=dtype)
+    by_row, even = torch.empty(3, n, dtype=dtype), torch.tensor(1 / k, dtype=dtype)  # what a softmax is on average
+    for ours, theirs, row, *logits in blocks(p, q, by_row.T, z, t):
+        for into, x in zip((ours, theirs), logits):
+            softmax(over(x, temperature), into)
+        a, b = (x - x.mean(-1, keepdim=True) for x in (ours, theirs))
+        row.copy_(torch.stack(_line(dot(a, a), dot(b, b), dot(a, b), even, even, k), -1))
+    middle = p.mean(0), q.mean(0)
+    sums = torch.zeros(3, k, dtype=dtype)
+    for ours, theirs in blocks(p, q):
+        a, b = ours - middle[0], theirs - middle[1]
+        sums += torch.stack([(x * y).sum(0) for x, y in ((a, a), (b, b), (a, b))])
+    by_class = _line(sums[0], sums[1], sums[2], *middle, n)
+    rows = temperature**2 * (beta * (1 - by_row[0]) + gamma * (1 - by_class[0].mean()))
+
+    def pull(grad: Tensor) -> Tensor:
+        each = grad * (-beta * temperature)
+        whole = grad.sum() * (-gamma * temperature / k)
+        to_p, to_q = ((whole * c) for c in by_class[1:])
+        level = to_p * middle[0] + to_q * middle[1]
+        for ours, theirs, share, row in blocks(p, q, each[:, None], by_row.T):
+            slope = (share * row[:, 2:] + to_q).mul_(theirs)
+            slope.addcmul_(ours, share * row[:, 1:2] + to_p).sub_(level)
+            ours.copy_(through_softmax(ours, slope, torch.empty_like(slope)))
+        return p
+
+    return rows, pull
+
+
+def _line(
+    aa: Tensor, bb: Tensor, ab: Tensor, mean_a: Tensor, mean_b: Tensor, n: int
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """A correlation from centred sums of products, and the slope for centred a: the second times a plus the third times b."""
+    size = aa.sqrt(), bb.sqrt()
+    noise = 4 * torch.finfo(aa.dtype).eps
+    moves = (size[0] > noise * (aa + n * mean_a**2).sqrt()) & (size[1] > noise * (bb + n * mean_b**2).sqrt())
+    whole = size[0] * size[1] + 1e-8
+    out = ab / whole, -(ab / whole) * (size[1] / whole) / size[0], 1 / whole
+    first, second, third = (torch.where(moves, x, 0.0) for x in out)
+    return first, second, third
 
 
 def _correlation(a: Tensor, b: Tensor, dim: int) -> Tensor:

@@ -14,18 +14,32 @@ import torch
 from torch import Tensor
 
 from labelwright.errors import DataError
+from labelwright.learning.losses._blocks import (
+    by_blocks,
+    cross_step,
+    dot,
+    expected_gap,
+    log,
+    log_,
+    log_softmax,
+    over,
+    softmax,
+    through_log_softmax,
+    through_softmax,
+)
 from labelwright.learning.losses._rows import (
     check_positive,
-    distributions,
     entropy,
     hard_rows,
     is_hard,
     known_ids,
     known_mass,
+    known_rows,
     log_probs,
     per_class_pairs,
     reduced,
     soft_rows,
+    spread,
     wide,
 )
 
@@ -79,9 +93,8 @@ def soft_cross_entropy(
         counted = known_ids(targets, scaled.shape[-1], check)
         rows = hard_rows(scaled, targets)
         return reduced(rows if weight is None else rows * weight[targets.clamp_min(0).long()], counted, reduction)
-    q = targets.to(scaled.dtype)
     counted = known_mass(targets, check)
-    return reduced(soft_rows(scaled, q if weight is None else q * weight, check), counted, reduction)
+    return reduced(cross_rows(logits, targets, temperature=temperature, weight=weight, check=check), counted, reduction)
 
 
 def kl(
@@ -102,7 +115,7 @@ def kl(
     """
     if not multi_label and is_hard(logits, targets):
         return soft_cross_entropy(logits, targets, temperature=temperature, reduction=reduction, check=check)
-    return _divergence(_kl, logits, targets, temperature, multi_label, reduction, check)
+    return _divergence((_kl, _kl_step), logits, targets, temperature, multi_label, reduction, check)
 
 
 def reverse_kl(
@@ -118,7 +131,7 @@ def reverse_kl(
 
     Arguments and errors as `soft_cross_entropy`.
     """
-    return _divergence(_reverse_kl, logits, targets, temperature, multi_label, reduction, check)
+    return _divergence((_reverse_kl, _reverse_kl_step), logits, targets, temperature, multi_label, reduction, check)
 
 
 def jeffreys(
@@ -134,7 +147,7 @@ def jeffreys(
 
     Arguments and errors as `soft_cross_entropy`. Source: Cui et al. 2021 (SSLD), who call it Jensen-Shannon.
     """
-    return _divergence(_jeffreys, logits, targets, temperature, multi_label, reduction, check)
+    return _divergence((_jeffreys, _jeffreys_step), logits, targets, temperature, multi_label, reduction, check)
 
 
 def js(
@@ -159,7 +172,7 @@ def js(
         rows = hard_rows(tempered(logits, temperature), targets)
         p = (-rows).exp()
         return reduced(0.5 * (LOG_2 * (1 - p) - (1 + p) * torch.log1p(0.5 * (p - 1)) - p * rows), counted, reduction)
-    return _divergence(_js, logits, targets, temperature, multi_label, reduction, check)
+    return _divergence((_js, _js_step), logits, targets, temperature, multi_label, reduction, check)
 
 
 def soften(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -184,11 +197,25 @@ def temper(pred_probs: Tensor, temperature: float) -> Tensor:
 def tempered(logits: Tensor, temperature: float) -> Tensor:
     """Wide logits over the temperature."""
     check_positive("temperature", temperature)
-    return wide(logits) if temperature == 1 else wide(logits) / temperature
+    return over(logits, temperature)
+
+
+def cross_rows(
+    logits: Tensor, targets: Tensor, *, temperature: float = 1.0, weight: Tensor | None = None, check: bool = True
+) -> Tensor:
+    """(...) cross-entropy to distributions, each class's term times its weight."""
+    return by_blocks(
+        _cross, _cross_step, logits, targets, temperature=temperature, held=weight, weight=weight, check=check
+    )
+
+
+def divergence_rows(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """(...) KL(targets || predictions)."""
+    return by_blocks(_kl, _kl_step, logits, targets, temperature=temperature)
 
 
 def _divergence(
-    rows: Callable[[Tensor, Tensor], Tensor],
+    formula: tuple[Callable[..., Tensor], Callable[..., Tensor]],
     logits: Tensor,
     targets: Tensor,
     temperature: float,
@@ -196,29 +223,75 @@ def _divergence(
     reduction: str,
     check: bool,
 ) -> Tensor:
-    """`rows` over the classes, or over each class against its absence."""
-    logits = tempered(logits, temperature)
+    """The rows of `formula`, a plain one and its step, over the classes or over each class against its absence."""
+    check_positive("temperature", temperature)
     if multi_label:
-        z, q, known = per_class_pairs(logits, targets, check)
-        return reduced(rows(z, q).masked_fill(~known, 0.0).sum(-1), known.any(-1), reduction)
-    q, counted = distributions(logits, targets, check)
-    return reduced(rows(logits, q), counted, reduction)
+        z, q, known = per_class_pairs(tempered(logits, temperature), targets, check)
+        return reduced(by_blocks(*formula, z, q).masked_fill(~known, 0.0).sum(-1), known.any(-1), reduction)
+    counted = known_rows(logits, targets, check)
+    return reduced(by_blocks(*formula, logits, targets, temperature=temperature), counted, reduction)
 
 
-def _kl(logits: Tensor, q: Tensor) -> Tensor:
+def _cross(logits: Tensor, targets: Tensor, weight: Tensor | None, check: bool) -> Tensor:
+    q = targets.to(logits.dtype)
+    return soft_rows(logits, q if weight is None else q * weight, check)
+
+
+def _cross_step(logits: Tensor, targets: Tensor, weight: Tensor | None, check: bool, into: Tensor) -> Tensor:
+    q = targets.to(logits.dtype)
+    return cross_step(logits, q if weight is None else q * weight, into)
+
+
+def _kl(logits: Tensor, targets: Tensor) -> Tensor:
+    q = spread(logits, targets)
     return soft_rows(logits, q) - entropy(q)
 
 
-def _reverse_kl(logits: Tensor, q: Tensor) -> Tensor:
-    p = logits.softmax(-1)
+def _kl_step(logits: Tensor, targets: Tensor, into: Tensor) -> Tensor:
+    log_p, q = log_softmax(logits), spread(logits, targets)
+    through_log_softmax(log_p, q, into).neg_()
+    return expected_gap(q, log(q), log_p)
+
+
+def _reverse_kl(logits: Tensor, targets: Tensor) -> Tensor:
+    p, q = logits.softmax(-1), spread(logits, targets)
     return (p * ((p + FLOOR).log() - (q + FLOOR).log())).sum(-1)
 
 
-def _jeffreys(logits: Tensor, q: Tensor) -> Tensor:
-    p = logits.softmax(-1)
+def _reverse_kl_step(logits: Tensor, targets: Tensor, into: Tensor) -> Tensor:
+    p = softmax(logits)
+    floored = p + FLOOR
+    apart = log_(floored / spread(p, targets).add(FLOOR))  # one logarithm for both
+    rows = dot(p, apart)
+    through_softmax(p, apart.addcdiv_(p, floored), into)
+    return rows
+
+
+def _jeffreys(logits: Tensor, targets: Tensor) -> Tensor:
+    p, q = logits.softmax(-1), spread(logits, targets)
     return 0.5 * ((p - q) * ((p + FLOOR).log() - (q + FLOOR).log())).sum(-1)
 
 
-def _js(logits: Tensor, q: Tensor) -> Tensor:
-    p = logits.softmax(-1)
+def _jeffreys_step(logits: Tensor, targets: Tensor, into: Tensor) -> Tensor:
+    p, q = softmax(logits), spread(logits, targets)
+    floored, excess = p + FLOOR, p - q
+    apart = log_(floored / q.add(FLOOR)).mul_(0.5)
+    rows = dot(excess, apart)
+    through_softmax(p, apart.addcdiv_(excess, floored, value=0.5), into)
+    return rows
+
+
+def _js(logits: Tensor, targets: Tensor) -> Tensor:
+    p, q = logits.softmax(-1), spread(logits, targets)
     return entropy(0.5 * (p + q)) - 0.5 * (entropy(p) + entropy(q))
+
+
+def _js_step(logits: Tensor, targets: Tensor, into: Tensor) -> Tensor:
+    p, q = softmax(logits), spread(logits, targets)
+    tiny = torch.finfo(p.dtype).tiny
+    middle = (p + q).mul_(0.5).clamp_min_(tiny)
+    ours = log_((p / middle).clamp_min_(tiny))
+    theirs = log_(torch.div(q, middle, out=middle).clamp_min_(tiny))
+    rows = 0.5 * (dot(p, ours) + dot(q, theirs))
+    through_softmax(p, ours.mul_(0.5), into)
+    return rows
