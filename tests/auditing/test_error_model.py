@@ -19,7 +19,7 @@ from labelwright.auditing.error_model import (
     error_model,
     recalibrate,
 )
-from labelwright.errors import DataError, LabelError, ProbabilityError
+from labelwright.errors import DataError, LabelError, OptionError, ProbabilityError
 
 
 def planted(n: int = 600, k: int = 4, rate: float = 0.2, seed: int = 0):
@@ -386,3 +386,11 @@ def ages(seed, wrong_share=0.0):
     weight = np.exp(-0.5 * (seen[:, None] - grid) ** 2)
     p = weight.reshape(3000, 5, 20).sum(2)
     return labels, p / p.sum(1, keepdims=True)
+
+
+def test_the_belief_in_guessed_labels_can_be_set():
+    labels, p = ages(1)
+    sure, doubting = (error_model(labels, p, belief=b) for b in (0.0, 1.0))
+    assert sure.ambiguity == 0 < doubting.ambiguity <= 1
+    with pytest.raises(OptionError, match="pass 0.1"):
+        error_model(labels, p, belief=1.5)

@@ -27,9 +27,12 @@ from labelwright.auditing.masks.pixels import (
 from labelwright.auditing.masks.regions import (
     FAINT,
     HALF,
+    MUTUAL_HALF,
     SOFT,
+    Region,
     class_scales,
     find_regions,
+    mutual_error_prob,
     region_error_prob,
 )
 from labelwright.errors import DataError, LabelError, LabelwrightWarning, OptionError, ProbabilityError
@@ -442,3 +445,46 @@ def changed(array: np.ndarray, where: tuple, value: float) -> np.ndarray:
 def test_errors(error, found, fix, call):
     with pytest.raises(error, match=f"{found}(.|\n)*Fix:(.|\n)*{fix}"):
         call(*scene())
+
+
+# -- classes that doubt each other -------------------------------------------------------------------------------------
+def region(given, other, pixels, strength):
+    return Region(given, other, (0, 0, 1, 1), pixels, strength, "wrong class", np.array([0, pixels]))
+
+
+def test_mutual_doubt_is_the_geometric_mean_of_both_directions():
+    found = [region(0, 1, 100, 6.0), region(0, 1, 44, 3.0), region(1, 0, 100, 2.0), region(0, 2, 100, 50.0)]
+    scales = np.array([2.0, 1.0, 1.0])
+    one = (6.0 * 10 + 3.0 * 44**0.5) / 12 / 2  # both regions 0 -> 1 together, over the scale of class 0
+    p = mutual_error_prob(found, np.zeros(4, int), scales, 3)
+    np.testing.assert_allclose(p[0], region_error_prob(np.sqrt(one * 2.0), MUTUAL_HALF))
+    assert p[1] == p[2] == 0  # nothing found there
+    assert mutual_error_prob(found[:2] + found[3:], np.zeros(3, int), scales, 1)[0] == 0  # one way only
+
+
+def test_the_strongest_pair_of_an_image_counts_whatever_the_order():
+    rng = np.random.default_rng(0)
+    found = [
+        region(int(a), int(b), int(n), float(s))
+        for a, b, n, s in zip(rng.integers(0, 3, 40), rng.integers(3, 6, 40), rng.integers(16, 99, 40), rng.random(40))
+    ]
+    found += [region(r.other, r.given, r.pixels, r.strength * 2) for r in found[::2]]
+    image = rng.integers(0, 4, len(found))
+    order = rng.permutation(len(found))
+    here = mutual_error_prob(found, image, np.ones(6), 4)
+    np.testing.assert_allclose(mutual_error_prob([found[i] for i in order], image[order], np.ones(6), 4), here)
+    assert here.max() > 0
+
+
+def test_an_image_with_two_classes_exchanged_comes_first():
+    rng = np.random.default_rng(0)
+    truth = np.zeros((20, 24, 24), int)
+    truth[:, :, 8:16], truth[:, :, 16:] = 1, 2
+    p = np.full((20, 3, 24, 24), 0.15)
+    np.put_along_axis(p, truth[:, None], 0.7, 1)
+    p += rng.random(p.shape) * 0.2
+    given = truth.copy()
+    given[5] = np.array([1, 0, 2])[truth[5]]
+    given[9, :, :8][4:12, 1:6] = 1  # a missed region in another image
+    quality = audit_masks(given, p / p.sum(1, keepdims=True)).quality
+    assert quality.argmin() == 5

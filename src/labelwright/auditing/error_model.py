@@ -36,7 +36,7 @@ from labelwright.auditing._stacking import (
     transition_from,
     vote_evidence,
 )
-from labelwright.errors import DataError, LabelError, ProbabilityError
+from labelwright.errors import DataError, LabelError, OptionError, ProbabilityError
 from labelwright.labels import PredProbs, as_matrix, check_class_ids, check_pred_probs
 
 SHARPNESS = 1.5  # `_readings` takes this power as q sqrt(q)
@@ -72,6 +72,7 @@ def error_model(
     neighbours: tuple[np.ndarray, np.ndarray] | None = None,
     log_evidence: np.ndarray | None = None,
     even: bool = False,
+    belief: float | None = None,
     n_classes: int | None = None,
     random_state: int = 0,
 ) -> ErrorModel:
@@ -85,6 +86,7 @@ def error_model(
             weighed like the others. With pred_probs or neighbours only.
         even: one error rate for all classes and every mistake alike; for classes that are ordered, nested or at
             distances, where what people mistake is also what a model cannot tell apart.
+        belief: in [0, 1], in reading 2 before `explained` is taken off it; default: AMBIGUITY and more, as above.
         n_classes: K; default the width of pred_probs, else the largest label + 1.
         random_state: seed of the sample that the weights are fitted on where N x K is above 8.4 million.
 
@@ -97,6 +99,8 @@ def error_model(
     """
     p = None if pred_probs is None else as_matrix(pred_probs)
     labels, n_classes = _check(labels, p, neighbours, n_classes)
+    if belief is not None and not 0 <= belief <= 1:
+        raise OptionError(found=f"belief={belief!r}", expected="a share in [0, 1]", fix="leave it out, or pass 0.1")
     if log_evidence is not None and (log_evidence.shape != (len(labels), n_classes) or np.isnan(log_evidence).any()):
         raise DataError(
             found=f"log_evidence of shape {log_evidence.shape}, {int(np.isnan(log_evidence).sum())} of it NaN",
@@ -116,7 +120,7 @@ def error_model(
 
     rows = rows_to_fit(labels, n_classes, random_state)
     pool = fit_pool(evidence, labels, shares, rows=rows, even=even)
-    sums = ReadingSums(pool, shares, sampled=len(rows) < (labels >= 0).sum())
+    sums = ReadingSums(pool, shares, sampled=len(rows) < (labels >= 0).sum(), belief=belief)
     for part in chunks(np.flatnonzero(labels >= 0), n_classes):
         sums.update((labels[part], evidence(part)))
     return _posterior(evidence, labels, pool, *sums.result())
@@ -166,9 +170,9 @@ class ReadingSums:
     A chunk is `(given, evidence)`: labels (rows,) without -1 and one (rows, K) log evidence per source. State: 3 K x K floats.
     """
 
-    def __init__(self, pool: Pool, shares: np.ndarray, *, sampled: bool = False):
+    def __init__(self, pool: Pool, shares: np.ndarray, *, sampled: bool = False, belief: float | None = None):
         n_classes = len(shares)
-        self.pool, self.shares, self.sampled = pool, shares, sampled
+        self.pool, self.shares, self.sampled, self.belief = pool, shares, sampled, belief
         self.disagreements = 0
         self.sums = np.zeros((3, n_classes, n_classes))
         """[given, true] of reading 2 and of reading 1, and [likeliest, k] the resemblance of the classes."""
@@ -196,7 +200,9 @@ class ReadingSums:
         transition = transition_from(mistakes, self.shares, even=even) if self.sampled else self.pool.transition
         np.fill_diagonal(mistakes, 0)
         explained = min(1.0, float(mistakes.sum()) / max(self.disagreements, 1))
-        belief = AMBIGUITY + (1 - AMBIGUITY) * _follow_resemblance(mistakes, resemblance, self.shares)
+        belief = self.belief
+        if belief is None:
+            belief = AMBIGUITY + (1 - AMBIGUITY) * _follow_resemblance(mistakes, resemblance, self.shares)
         ambiguity = belief * (1 - explained)
         return ambiguity, (1 - ambiguity) * transition + ambiguity * transition_from(joint, self.shares, even=even)
 
