@@ -20,7 +20,7 @@ A pixel is wrong where its class changed, an image where a pixel did. The frames
 cleanlab's image scores are "softmin" and "num_pixel_issues", the better chosen per case in hindsight; its pixel score is that of
 both, p[given]; its flags are `find_label_issues`. It knows no unlabelled pixels: there it gets the likeliest class with
 probability 1. Pixel figures use every third pixel. The constants of `audit_masks` were chosen on these images with fault seeds
-100 to 102, with cleanlab's softmin in sight; reported are seeds 0 to 4, so the draws are new and the images are not.
+100 to 112, with cleanlab's softmin in sight; reported are seeds 0 to 9, so the draws are new and the images are not.
 """
 
 from __future__ import annotations
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--peer-python", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--out", type=Path, default=RESULT)
     options = parser.parse_args()

@@ -6,8 +6,9 @@ mostly one pixel deep along the suggested class, and is only a part of what was 
 is dropped. What is left is measured by what an image of this data usually holds in its given class (`class_scales`): models
 misread whole regions of some classes every day, of others never.
 
-A region of relative strength s is wrong with probability 1 - 2 ** -(s / HALF) ** POWER. The constants were measured
-(benchmarks/audit_masks.py).
+A region of relative strength s is wrong with probability 1 - 2 ** -(s / HALF) ** POWER. Two classes of an image that doubt
+each other, as where they were exchanged or a segment was moved, speak sooner: a model's own mistakes go one way
+(`mutual_error_prob`). The constants were measured (benchmarks/audit_masks.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from labelwright.auditing.masks.pixels import TEMPER, Doubt
 
 POWER = 3.0  # how steeply the probability of a wrong region rises with its strength
 HALF = 4.0  # relative strength at which a region is as likely wrong as right
+MUTUAL_HALF = 4 / 3  # the same where two classes doubt each other
 TRIMMED = 0.05  # share of the images whose strongest region of a class may be a mistake of the labels
 BORROWED = 0.2  # weight of all classes together in the scale of one
 FAINT = 2.0  # no scale is smaller: a region of 16 pixels that doubt their class by half a nat each
@@ -148,10 +150,31 @@ def _usual(strength: np.ndarray, slots: int) -> float:
     return float(np.sort(strength)[::-1][first:slots].sum() / max(slots - first, 1))
 
 
-def region_error_prob(relative: Any) -> np.ndarray:
+def region_error_prob(relative: Any, half: float = HALF) -> np.ndarray:
     """P(the region is wrong), (R,) float64, from strength over class scale, (R,).
 
     >>> region_error_prob([0.0, HALF])
     array([0. , 0.5])
     """
-    return np.asarray(-np.expm1(-np.log(2) * (np.asarray(relative, np.float64) / HALF) ** POWER))
+    return np.asarray(-np.expm1(-np.log(2) * (np.asarray(relative, np.float64) / half) ** POWER))
+
+
+def mutual_error_prob(found: list[Region], image: np.ndarray, scales: np.ndarray, n_images: int) -> np.ndarray:
+    """(N,) float64 P(two classes of the image were taken for each other, somewhere or everywhere).
+
+    All regions of one pair of classes in an image count as one, of relative strength s_ab; the pair is as strong as the
+    geometric mean of s_ab and s_ba, and an image as its strongest pair.
+
+    Args:
+        found: regions.   image: (R,) the image of each.   scales: (K,) from `class_scales`.   n_images: N.
+    """
+    mass: dict[tuple[int, int, int], tuple[float, int]] = {}
+    for region, i in zip(found, image.tolist()):
+        total, pixels = mass.get((i, region.given, region.other), (0.0, 0))
+        total += region.strength * region.pixels**TEMPER
+        mass[i, region.given, region.other] = total, pixels + region.pixels
+    relative = {key: total / pixels**TEMPER / scales[key[1]] for key, (total, pixels) in mass.items()}
+    strongest = np.zeros(n_images)
+    for (i, a, b), one in relative.items():
+        strongest[i] = max(strongest[i], np.sqrt(one * relative.get((i, b, a), 0.0)))
+    return region_error_prob(strongest, MUTUAL_HALF)

@@ -1,7 +1,8 @@
 """Which regions of a segmentation carry the wrong class, and which images to look at first.
 
 Pixels are pooled to regions, regions to images. *Pixels*: the log likelihood ratio of "another class" to "the given class",
-counted over all images (`pixels.py`). *Regions*: `regions.py`. *Images*: an image is right if all its regions are.
+counted over all images (`pixels.py`). *Regions*: `regions.py`. *Images*: an image is right if all its regions are, and no two of
+its classes were taken for each other.
 
 The peer in benchmarks/audit_masks.py: Lad & Mueller 2023, "Estimating label quality and errors in semantic segmentation data
 via any model".
@@ -20,7 +21,13 @@ from labelwright.auditing._inputs import item_keys
 from labelwright.auditing.flags import expected_f1_cut
 from labelwright.auditing.masks.inputs import MaskImages
 from labelwright.auditing.masks.pixels import FEW_IMAGES, PixelEvidence, pixel_doubt
-from labelwright.auditing.masks.regions import Region, class_scales, find_regions, region_error_prob
+from labelwright.auditing.masks.regions import (
+    Region,
+    class_scales,
+    find_regions,
+    mutual_error_prob,
+    region_error_prob,
+)
 from labelwright.auditing.parts import PartAudit
 from labelwright.errors import LabelError, LabelwrightWarning, check_whole
 from labelwright.labels import LabelSpace, Masks
@@ -69,11 +76,11 @@ def audit_masks(
         progress: called as progress(step, done, total).
 
     Returns:
-        MaskAudit with what="masks". quality: (N,) P(no region of the image is wrong), NaN where all pixels are unlabelled.
-        parts: one row per doubted region: item, row (image), x1, y1, x2, y2 (x1 <= x < x2), pixels, given, suggested (class
-        names), quality = P(the region is right), problem ("wrong class": at least half of a connected piece of the given
-        class; "bad boundary": a band along the suggested class; "missed region": anything else inside another class),
-        is_issue (best expected F1). `regions` holds their masks, `pixel_errors(image)` the map to draw.
+        MaskAudit with what="masks". quality: (N,) P(no region of the image is wrong and no two classes are exchanged), NaN
+        where all pixels are unlabelled. parts: one row per doubted region: item, row (image), x1, y1, x2, y2 (x1 <= x < x2),
+        pixels, given, suggested (class names), quality = P(the region is right), problem ("wrong class": at least half of a
+        connected piece of the given class; "bad boundary": a band along the suggested class; "missed region": anything else
+        inside another class), is_issue (best expected F1). `regions` holds their masks, `pixel_errors(image)` the map to draw.
 
     Raises:
         LabelError, ProbabilityError, DataError: what is wrong in which image and pixel.   OptionError: min_pixels < 1.
@@ -103,8 +110,9 @@ def audit_masks(
         progress("regions", i + 1, n)
     row, given = np.array(rows, np.int64), np.array([r.given for r in found], np.int64)
     strength = np.array([r.strength for r in found], np.float64)
-    error = region_error_prob(strength / class_scales(given, strength, n_classes, n)[given])
-    log_right = np.bincount(row, np.log1p(-np.minimum(error, 1 - 1e-15)), n)
+    scales = class_scales(given, strength, n_classes, n)
+    error = region_error_prob(strength / scales[given])
+    log_right = np.bincount(row, _log_right(error), n) + _log_right(mutual_error_prob(found, row, scales, n))
     return MaskAudit(
         what="masks",
         items=keys,
@@ -116,6 +124,10 @@ def audit_masks(
         regions=_masks(found, row, sizes, images.space),
         sizes=sizes,
     )
+
+
+def _log_right(error: np.ndarray) -> np.ndarray:
+    return np.log1p(-np.minimum(error, 1 - 1e-15))
 
 
 def _calibrate(images: MaskImages, progress: Any) -> tuple[PixelEvidence, np.ndarray, np.ndarray]:
