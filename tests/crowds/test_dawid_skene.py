@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import gammaln, psi
 
+from labelwright.crowds import _row_prior, temper
 from labelwright.crowds import dawid_skene as module
-from labelwright.crowds._candidates import Pairs
+from labelwright.crowds._candidates import Pairs, members
 from labelwright.crowds._cells import Cells
 from labelwright.crowds.dawid_skene import fit_dawid_skene
 from labelwright.crowds.prepared import prepare
@@ -106,7 +107,58 @@ def test_kept_cells_give_what_all_cells_give():
     np.testing.assert_allclose(all_.scatter(q).sum(), some.scatter(q).sum())
     value = np.random.default_rng(1).random(len(all_.row))
     np.testing.assert_allclose(some.gather(value[key]), all_.gather(value))
-    np.testing.assert_array_equal(some.find(*(x[:3] for x in (votes.annotator, votes.label, votes.label))).shape, (3,))
+    vote, begin = members(votes.start, pairs.item)
+    entry = np.repeat(np.arange(len(pairs.item)), np.diff(begin))
+    found = some.find(votes, pairs, entry, vote)
+    np.testing.assert_array_equal(key[found], all_.find(votes, pairs, entry, vote))
+
+
+def test_sums_over_kept_cells_equal_sums_over_all_cells():
+    votes, _ = votes_of(3, k=4)
+    some, all_ = Cells._seen(votes, Pairs.every(votes)), Cells._all(votes)
+    value, pooled = np.zeros(len(all_.row)), np.random.default_rng(3).random(16)
+    value[some.key] = np.random.default_rng(2).random(len(some.key))
+    np.testing.assert_allclose(all_.table_sums(value), some.table_sums(value[some.key]))
+    np.testing.assert_array_equal(all_.per_table(pooled)[some.key], some.per_table(pooled))
+    np.testing.assert_allclose(all_.rows(value)[some.row_annotator * 4 + some.row_true], some.rows(value[some.key]))
+
+
+@pytest.mark.parametrize("form", [Cells._all, lambda votes: Cells._seen(votes, Pairs.every(votes))])
+def test_a_vote_is_taken_out_of_the_counts_of_its_annotator(form):
+    votes, _ = votes_of(4)
+    model = module._begin(votes, None, 0.1)
+    model.cells = model.rows.cells = cells = form(votes)
+    count = cells.scatter(model.prob)
+    learnt = (count, cells.rows(count), model.rows.expected_log(count, cells.rows(count))[0])
+    chosen = np.array([0, 5, 17])
+    frame, entry, vote = temper.left_out(votes, model.pairs, chosen, model.prior, model.prob, np.zeros(votes.n_items))
+    said, chance = model.rows.without(votes, model.pairs, learnt, entry, vote, model.prob)
+    around = model.rows.around.reshape(3, 3)
+    for m, v in enumerate(chosen):
+        item, who, given = votes.item[v], votes.annotator[v], votes.label[v]
+        theirs = np.zeros((3, 3))  # [true, given], without vote v
+        for other in np.flatnonzero((votes.annotator == who) & (np.arange(len(votes)) != v)):
+            theirs[:, votes.label[other]] += votes.weight[other] * model.prob.reshape(-1, 3)[votes.item[other]]
+        for c in range(3):
+            want = (theirs[c, given] + around[c, given]) / (theirs[c].sum() + around[c].sum())
+            np.testing.assert_allclose(chance[3 * m + c], want)
+            own = votes.weight[v] * model.prob[3 * item + c]
+            full, whole = theirs[c].copy(), theirs[c].sum() + own
+            full[given] += own
+            value = psi(full[given] + around[c, given]) - psi(whole + around[c].sum())
+            np.testing.assert_allclose(said[3 * m + c], votes.weight[v] * value)
+        np.testing.assert_array_equal(frame.loglik[3 * m : 3 * m + 3], model.prob[3 * item : 3 * item + 3])
+
+
+def test_cells_next_to_nothing_count_as_nothing(monkeypatch):
+    votes, _ = votes_of(6, k=4)
+    monkeypatch.setattr(module, "COMPLETE", 1)
+    skipped = fit_dawid_skene(votes)
+    monkeypatch.setattr(_row_prior, "NOTHING", -1.0)  # every cell is worth a look
+    looked_at = fit_dawid_skene(votes)
+    assert len(skipped.trace) == len(looked_at.trace)
+    np.testing.assert_allclose(skipped.trace, looked_at.trace, rtol=1e-11)
+    np.testing.assert_allclose(skipped.skill, looked_at.skill, atol=1e-9)
 
 
 def test_the_sparse_form_is_near_the_dense_one(monkeypatch):

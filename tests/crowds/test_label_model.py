@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwright.crowds._voices import Copies, overlaps, sort_cells, voices
+from labelwright.crowds import _one_accuracy
+from labelwright.crowds._voices import Copies, _together, overlaps, voices
+from labelwright.crowds._vote_cells import some_items, sort_cells
 from labelwright.crowds.label_model import fit_label_model
 from labelwright.crowds.prepared import Prepared, prepare
 from labelwright.errors import LabelError, OptionError
@@ -116,7 +119,7 @@ def test_one_step_by_hand():
 def test_agreement_is_counted_as_in_a_loop(case):
     matrix, k = case
     votes = prepared(matrix, k)
-    pairs = overlaps(votes, sort_cells(votes))
+    pairs = overlaps(sort_cells(votes))
     got = {(a, b): (x, y) for a, b, x, y in zip(pairs.a, pairs.b, pairs.agreed, pairs.both)}
     want = {}
     for a in range(matrix.shape[1]):
@@ -339,3 +342,60 @@ def test_real_rules_beat_vote_shares(real_data):
 
     p = posterior(fit_label_model(votes))
     assert nll(p) < nll(share) - 0.1 and (p.argmax(1) == truth).mean() > 0.82
+
+
+# -- many items -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("options", [{}, {"dependencies": None}, {"prior": "learn"}])
+def test_beginning_with_some_items_leads_to_the_same_place(monkeypatch, options):
+    matrix, _, _ = planted(3_000, 8, 3, seed=9)
+    matrix[:, 7] = np.where(np.arange(3_000) % 10 < 8, matrix[:, 0], matrix[:, 7])
+    gold = np.where(np.arange(3_000) % 50 == 0, 1, -1)
+    votes = prepared(matrix, 3, gold)
+    whole = fit_label_model(votes, tol=1e-11, **options)
+    monkeypatch.setattr(_one_accuracy, "SOME", 300)
+    begun = fit_label_model(votes, tol=1e-11, **options)
+    assert len(begun.trace) > 0 and begun.trace != whole.trace
+    assert begun.trace[-1] == pytest.approx(whole.trace[-1], rel=1e-9)
+    assert np.allclose(begun.skill, whole.skill, atol=1e-4)
+    assert np.allclose(posterior(begun), posterior(whole), atol=2e-3)
+    assert [pair[:2] for pair in begun.details["pairs"]] == [pair[:2] for pair in whole.details["pairs"]]
+
+
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_cells_of_some_items_are_those_of_their_rows(step):
+    matrix, _, _ = planted(50, 5, 3, seed=2, speaks=0.3)
+    gold = np.where(np.arange(50) % 4 == 0, 2, -1)
+    some, vote = some_items(sort_cells(prepared(matrix, 3, gold)), step)
+    alone = sort_cells(prepared(matrix[::step], 3, gold[::step]))
+    for name in ("source", "start", "item", "label", "first", "held", "gold"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(alone, name))
+    np.testing.assert_array_equal(sort_cells(prepared(matrix, 3)).source[vote], some.source)
+
+
+def test_cells_are_sorted_by_item_and_class():
+    votes = prepared(planted(80, 6, 4, seed=3, speaks=0.3)[0], 4)
+    cells = sort_cells(votes)
+    np.testing.assert_array_equal(cells.order, np.lexsort((votes.label, votes.item)))
+    np.testing.assert_array_equal(cells.source, votes.annotator[cells.order])
+    np.testing.assert_array_equal(cells.item[cells.cell], votes.item[cells.order])
+    np.testing.assert_array_equal(cells.label[cells.cell], votes.label[cells.order])
+    assert (np.diff(cells.item * 4 + cells.label) > 0).all()
+
+
+@pytest.mark.parametrize("full", [0.5, 0.02])
+def test_pairs_are_counted_alike_densely_and_sparsely(full):
+    rows = sp.csr_matrix((np.random.default_rng(0).random((400, 12)) < full).astype(np.float32))
+    a, b, both = _together(rows)
+    table = rows.toarray().T @ rows.toarray()
+    want = np.triu(table, 1)
+    np.testing.assert_array_equal(np.stack([a, b]), np.nonzero(want))
+    np.testing.assert_array_equal(both, want[a, b])
+    np.testing.assert_array_equal(_together(rows, a[::2], b[::2])[2], want[a, b][::2])
+
+
+def test_very_strong_votes_do_not_overflow():
+    """60 sources that always agree, each all but certain: their odds are beyond what exp can hold."""
+    cells = sort_cells(prepared(np.zeros((4, 60), int), 2))
+    fit = _one_accuracy._Fit.of(cells, np.ones(240), False, np.full(60, 1 - 1e-9), np.full(2, 0.5))
+    np.testing.assert_allclose(fit.prob, 1)
+    assert (cells.matrix(np.ones(240)) @ _one_accuracy.log_odds(fit.accuracy, 2)).min() > 800

@@ -94,3 +94,14 @@ def test_options_out_of_range_say_what_to_pass():
         fit_one_coin(votes, dependence=1.5)
     with pytest.raises(OptionError, match="pass doubt=0 to trust the model alone"):
         fit_one_coin(votes, doubt=-0.1)
+
+
+def test_of_two_peaks_the_higher_is_found(monkeypatch):
+    left = temper.LeftOut(*(np.zeros(0) for _ in temper.LeftOut._fields))._replace(others=np.ones(1))
+    for height in (0.5, 1.5):  # of the peak at 0.35, beside one of height 1 at 0
+
+        def curve(d, height=height):
+            return np.exp(-((d / 0.05) ** 2)) + height * np.exp(-(((d - 0.35) / 0.1) ** 2))
+
+        monkeypatch.setattr(temper, "_scorer", lambda left, curve=curve: curve)
+        np.testing.assert_allclose(temper.best_dependence(left), 0.35 if height > 1 else 0.0, atol=0.02)

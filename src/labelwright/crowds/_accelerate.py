@@ -64,11 +64,21 @@ def climb(
 
 def length(s0: State, s1: State, s2: State) -> float:
     """-|r| / |v|, at most -1."""
-    r = sum(float(((b - a) ** 2).sum()) for a, b in zip(s0, s1))
-    v = sum(float(((c - 2 * b + a) ** 2).sum()) for a, b, c in zip(s0, s1, s2))
+    r = v = 0.0
+    for a, b, c in zip(s0, s1, s2):
+        first, second = b - a, c - b
+        second -= first
+        r, v = r + float(first @ first), v + float(second @ second)
     return -max(1.0, (r / v) ** 0.5) if v > 0 else -1.0
 
 
 def leapt(a: np.ndarray, b: np.ndarray, c: np.ndarray, length: float) -> np.ndarray:
     """The leap of one array, wherever it ends."""
-    return a - 2 * length * (b - a) + length**2 * (c - 2 * b + a)
+    out = c - b
+    step = b - a
+    out -= step
+    out *= length**2
+    step *= -2 * length
+    out += step
+    out += a
+    return out

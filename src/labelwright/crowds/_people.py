@@ -62,14 +62,12 @@ class Confusions:
     def without(
         self, frame: temper.LeftOut, entry: np.ndarray, vote: np.ndarray, chosen: np.ndarray, prob: np.ndarray
     ) -> temper.LeftOut:
-        votes, cells, pairs = self.votes, self.cells, self.pairs
-        cell = cells.find(votes.annotator[vote], votes.label[vote], pairs.label[entry])
-        own = votes.weight[vote] * prob[entry]
-        whole = np.maximum(self.row[cells.row[cell]] - own, 0) + self.rows.total[pairs.label[entry]]
+        votes, pairs = self.votes, self.pairs
+        said, chance = self.rows.without(votes, pairs, (self.count, self.row, self.value), entry, vote, prob)
         wrong = self.wrong[votes.label[chosen]]
         return frame._replace(
-            loglik=frame.loglik - votes.weight[vote] * self.value[cell],
-            chance=(np.maximum(self.count[cell] - own, 0) + self.rows.around[cells.table[cell]]) / whole,
+            loglik=frame.loglik - said,
+            chance=chance,
             rest_loglik=frame.rest_loglik - (0.0 if pairs.complete else votes.weight[chosen] * wrong),
             rest_chance=np.exp(wrong),
         )

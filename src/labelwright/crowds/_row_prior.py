@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelwright.crowds._cells import Cells
+from labelwright.crowds._candidates import Pairs
+from labelwright.crowds._cells import Cells, Live
+from labelwright.crowds._gamma import psi, psi_gammaln
+from labelwright.crowds.prepared import Prepared
+
+NOTHING = 1e-12
+"""A count below this share of the least entry of `around` changes nothing: with many classes that is most of them."""
 
 
 @dataclass(eq=False)
@@ -34,7 +40,7 @@ class RowPrior:
     ) -> RowPrior:
         """`around` is the pooled row of the counts (C,), times `concentration`, plus `smoothing`."""
         k = cells.n_classes
-        pooled = (cells.pooled(count) + _even(right, k).ravel()).reshape(k, k)
+        pooled = (cells.table_sums(count) + _even(right, k).ravel()).reshape(k, k)
         around = concentration * pooled / pooled.sum(1, keepdims=True) + smoothing
         return cls(cells, around.ravel(), None)
 
@@ -55,29 +61,82 @@ class RowPrior:
         count: (C,), row: (R,) their sums.   `base` acts as Gamma densities, exp(pull * (base log x - x)): they keep every
         entry above 0 and say what one annotator would, with many classes more, as each row then has fewer votes.
         """
-        from scipy.special import psi
-
         if self.base is None:
             return
         cells, total = self.cells, self.total
-        seen = cells.pooled(psi(count + self.around[cells.table]) - psi(self.around)[cells.table])
-        rows = np.bincount(cells.row_true, psi(row + total[cells.row_true]) - psi(total)[cells.row_true], len(total))
+        live = self._live(count)
+        seen = cells.table_sums(psi(count[live.at] + cells.per_table(self.around, live)), live)
+        seen = seen - cells.table_counts(live) * psi(self.around)
+        rows = cells.row_sums(psi(row + cells.per_row(total))) - cells.n_rows * psi(total)
         self.around = (self.pull * self.base + self.around * seen) / (self.pull + np.repeat(rows, len(total)))
 
     def expected_log(self, count: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, float]:
         """(C,) expected log of each kept cell, and what the annotators add to the objective."""
-        from scipy.special import gammaln, psi
+        from scipy.special import gammaln
 
-        cells, total = self.cells, self.total
-        around, whole = self.around[cells.table], total[cells.row_true]
         if self.base is None:
-            value = np.log(count + around)
-            penalty = (around * (value - np.log(around))).sum() - (whole * np.log(row + whole)).sum()
-            return value - np.log(row + whole)[cells.row], float(penalty)
-        value = psi(count + around) - psi(row + whole)[cells.row]
-        penalty = (gammaln(count + around) - gammaln(self.around)[cells.table] - count * value).sum()
-        penalty += (gammaln(total)[cells.row_true] - gammaln(row + whole)).sum()
+            return self._log(count, row)
+        cells, total = self.cells, self.total
+        live, counted = self._live(count), cells.n_rows @ gammaln(total)
+        at_zero, log_at_zero = psi_gammaln(self.around)
+        value, log_gamma = psi_gammaln(count[live.at] + cells.per_table(self.around, live))
+        every, log_every = psi_gammaln(row + cells.per_row(total))
+        penalty = log_gamma.sum() - (cells.table_counts(live) * log_at_zero).sum() - count[live.at] @ value
+        penalty += row @ every + counted - log_every.sum()
+        if live.table is not None:
+            value, some = cells.per_table(at_zero), value
+            value[live.at] = some
+        cells.less_rows(value, every)
         return value, float(penalty + self.pull * (self.base * np.log(self.around) - self.around).sum())
+
+    def _live(self, count: np.ndarray) -> Live:
+        """The cells whose counts (C,) are worth a look."""
+        return self.cells.above(count, NOTHING * float(self.around.min()))
+
+    def _log(self, count: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, float]:
+        """`expected_log` where rows are modes."""
+        cells, whole = self.cells, row + self.cells.per_row(self.total)
+        around = cells.per_table(self.around)
+        value, log_whole = np.log(count + around), np.log(whole)
+        penalty = (around * (value - np.log(around))).sum() - (cells.per_row(self.total) * log_whole).sum()
+        cells.less_rows(value, log_whole)
+        return value, float(penalty)
+
+    def without(
+        self,
+        votes: Prepared,
+        pairs: Pairs,
+        learnt: tuple[np.ndarray, np.ndarray, np.ndarray],
+        entry: np.ndarray,
+        vote: np.ndarray,
+        prob: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(E,) what a vote adds to the log-likelihood of a pair (`entry`) of its item, and its probability under that class, had
+        its annotator been judged without it.
+
+        learnt: counts (C,), their row sums (R,) and the expected logs (C,).   prob: (P,) posteriors that the counts are from.
+        """
+        (count, row, value), cells, k = learnt, self.cells, self.cells.n_classes
+        if cells.key is None and pairs.width:  # whole rows of tables
+            one = vote[::k]
+            who, given = votes.annotator[one], votes.label[one]
+            cell = who * np.int64(k) + given
+            tables = ((prob, votes.item[one]), (count, cell), (value, cell), (row, who))
+            own, seen, said, whole = (np.take(table.reshape(-1, k), at, 0).ravel() for table, at in tables)
+            around, total = np.take(self.around.reshape(k, k).T, given, 0).ravel(), np.tile(self.total, len(one))
+            weight = np.repeat(votes.weight[one], k)
+        else:
+            cell, weight, own = cells.find(votes, pairs, entry, vote), votes.weight[vote], prob[entry]
+            seen, said, whole = count[cell], value[cell], row[cells.row[cell]]
+            around, total = self.around[cells.table[cell]], self.total[pairs.label[entry]]
+        own *= weight
+        said *= weight
+        for known, shared in ((seen, around), (whole, total)):
+            known -= own
+            np.maximum(known, 0, out=known)
+            known += shared
+        seen /= whole
+        return said, seen
 
     def confusions(self, count: np.ndarray, n_annotators: int) -> Callable[[int], np.ndarray]:
         """annotator -> (K, K) [true, given], rows sum to 1."""

@@ -37,10 +37,11 @@ class Right(NamedTuple):
         """See `skills`."""
         from scipy.special import betaincinv
 
-        count = np.stack([self.right, np.maximum(self.total - self.right, 0)], 1)
         around = base = 2.0 * np.array([usual, 1 - usual])
+        count = np.stack([self.right, np.maximum(self.total - self.right, 0)])
+        whole = count.sum(0)
         for _ in range(50):
-            around = refit(around, base, count)
+            around = _refit(around, base, count, whole)
         mean = (self.right + around[0]) / (self.total + around.sum())
         size = self.total * self.resolved() + around.sum()
         low, high = (betaincinv(mean * size, (1 - mean) * size, p) for p in (0.05, 0.95))
@@ -61,7 +62,13 @@ def skills(votes: Prepared, own: np.ndarray, usual: float) -> tuple[np.ndarray, 
 
 def refit(around: np.ndarray, base: np.ndarray, count: np.ndarray) -> np.ndarray:
     """One Minka step for the Dirichlet parameters (2,) of counts (A, 2), with a Gamma density of mode `base`."""
+    return _refit(around, base, np.ascontiguousarray(count.T), count.sum(1))
+
+
+def _refit(around: np.ndarray, base: np.ndarray, count: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """The same of counts (2, A) and their sums (A,), which do not change from step to step."""
     from scipy.special import psi
 
-    seen = (psi(count + around) - psi(around)).sum(0)
-    return (base + around * seen) / (1 + (psi(count.sum(1) + around.sum()) - psi(around.sum())).sum())
+    n, total = count.shape[1], around.sum()
+    seen = psi(count + around[:, None]).sum(1) - n * psi(around)
+    return np.asarray((base + around * seen) / (1 + psi(whole + total).sum() - n * psi(total)))

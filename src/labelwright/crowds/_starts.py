@@ -32,15 +32,15 @@ def vote_spread(count: np.ndarray) -> np.ndarray:
     return spread
 
 
-def usual_accuracy(votes: Prepared) -> float:
+def usual_accuracy(votes: Prepared, pairs: Pairs | None = None) -> float:
     """The accuracy a that explains how often two votes on an item agree, a^2 + (1 - a)^2 / (K - 1), with one pair that agrees
-    by a = 0.8 beside them; within [1/K + 0.01, 0.99]."""
-    return accuracy_of(*agreeing_pairs(votes), votes.n_classes)
+    by a = 0.8 beside them; within [1/K + 0.01, 0.99].   pairs: of the votes, where they are known."""
+    return accuracy_of(*agreeing_pairs(votes, pairs), votes.n_classes)
 
 
-def agreeing_pairs(votes: Prepared) -> tuple[float, float]:
+def agreeing_pairs(votes: Prepared, pairs: Pairs | None = None) -> tuple[float, float]:
     """Ordered pairs of votes on the same item: those that agree, and all."""
-    pairs = Pairs.voted(votes)
+    pairs = Pairs.voted(votes) if pairs is None else pairs
     own = np.bincount(pairs.own, minlength=len(pairs.item)).astype(np.float64)
     per_item = np.diff(votes.start).astype(np.float64)
     return float((own * (own - 1)).sum()), float((per_item * (per_item - 1)).sum())

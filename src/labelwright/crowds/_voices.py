@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelwright.crowds.prepared import Prepared
+from labelwright.crowds._one_accuracy import State, unvoted_mass
+from labelwright.crowds._vote_cells import Cells
 
 COPIED, INCLUDED = 0.1, 0.8
 """Least share of copied votes at which a pair counts: of sources of several classes, and of rules that know one. The second was
 chosen on the train parts of weak_youtube and weak_trec, after one look at a run on their other parts."""
-
-
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Votes sorted by item and class; a cell is one class of one item that somebody voted for.
-
-    source, cell, weight: (V,).   start: (G,) first vote of each cell.   item, label: (G,).   first: (I,) first cell of each item
-    that has votes.   held: (I,) those items.   order: (V,) position of each vote in the Prepared votes.
-    """
-
-    source: np.ndarray
-    cell: np.ndarray
-    weight: np.ndarray
-    start: np.ndarray
-    item: np.ndarray
-    label: np.ndarray
-    first: np.ndarray
-    held: np.ndarray
-    order: np.ndarray
 
 
 class Copies(NamedTuple):
@@ -40,40 +22,6 @@ class Copies(NamedTuple):
     a: np.ndarray
     b: np.ndarray
     r: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """accuracy: (A,).   prior: (K,).   prob: (G,) posterior of each cell.   rest: (N,) mass of the classes nobody voted for."""
-
-    accuracy: np.ndarray
-    prior: np.ndarray
-    prob: np.ndarray
-    rest: np.ndarray
-    trace: list[float]
-
-
-def sort_cells(votes: Prepared) -> Cells:
-    order = np.lexsort((votes.label, votes.item))
-    item, label = votes.item[order], votes.label[order]
-    new = np.ones(len(item), dtype=bool)
-    new[1:] = (item[1:] != item[:-1]) | (label[1:] != label[:-1])
-    start = np.flatnonzero(new)
-    at, what = item[start], label[start]
-    first = np.flatnonzero(np.r_[True, at[1:] != at[:-1]][: len(at)])
-    return Cells(
-        votes.annotator[order], np.cumsum(new) - 1, votes.weight[order], start, at, what, first, at[first], order
-    )
-
-
-def spread(votes: Prepared, cells: Cells, prior: np.ndarray, rest: np.ndarray, teaches: np.ndarray) -> np.ndarray:
-    """(K,) mass of classes nobody voted for: the rest of each item, shared by the prior among the classes without a cell."""
-    known = votes.gold >= 0
-    share = np.ones(votes.n_items)
-    share[cells.held] = 1 - np.add.reduceat(prior[cells.label], cells.first) if len(cells.item) else 1
-    part = np.where(known | (rest <= 0), 0, teaches * rest / np.maximum(share, 1e-300))
-    out = prior * (part.sum() - np.bincount(cells.label, part[cells.item], len(prior)))
-    return np.maximum(out, 0) + np.bincount(votes.gold[known], rest[known], len(prior))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,27 +42,47 @@ class Overlaps:
     chance: np.ndarray
 
 
-def overlaps(votes: Prepared, cells: Cells) -> Overlaps:
-    """Count once what does not change while the model is fitted."""
-    import scipy.sparse as sp
+BLOCK = 1 << 14  # items looked at in one go
 
-    m, k = votes.n_annotators, votes.n_classes
-    ones = np.ones(len(cells.source))
-    in_cell = sp.csr_matrix((ones, cells.source, np.r_[cells.start, len(ones)]), shape=(len(cells.item), m))
-    on_item = sp.csr_matrix(
-        (ones, cells.source, np.r_[cells.start[cells.first], len(ones)]), shape=(len(cells.held), m)
-    )
-    pairs = sp.triu(on_item.T @ on_item, 1).tocoo()
-    agree = (in_cell.T @ in_cell).tocsr()
-    agreed = np.asarray(agree[pairs.row, pairs.col]).ravel() if pairs.nnz else np.zeros(0)
-    claim = cells.source.astype(np.int64) * k + cells.label[cells.cell]
+
+def overlaps(cells: Cells) -> Overlaps:
+    """Count once what does not change while the model is fitted."""
+    m, k = cells.n_sources, cells.n_classes
+    ones = np.ones(len(cells.source), np.float32)
+    by_item = replace(cells, start=np.append(cells.start[cells.first], len(ones)), item=cells.held)
+    a, b, both = _together(by_item.matrix(ones))
+    agreed = _together(cells.matrix(ones), a, b)[2]
+    claim = np.repeat(cells.label.astype(np.int64), np.diff(cells.start))
+    claim += cells.source * np.int64(k)
     fires = np.bincount(claim, minlength=m * k).reshape(m, k).astype(np.float64)
     several = (fires > 0).sum(1) > 1
-    use = several[pairs.row] & several[pairs.col]
-    chance = np.full(pairs.nnz, np.nan)
+    use = several[a] & several[b]
+    chance = np.full(len(a), np.nan)
     if use.any():
-        chance[use] = _chance(pairs.row[use], pairs.col[use], pairs.data[use], agreed[use], m, k)
-    return Overlaps(pairs.row, pairs.col, pairs.data, agreed, fires, claim, chance)
+        chance[use] = _chance(a[use], b[use], both[use], agreed[use], m, k)
+    return Overlaps(a, b, both, agreed, fires, claim, chance)
+
+
+def _together(
+    rows: Any, a: np.ndarray | None = None, b: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of columns of a sparse matrix of ones, a < b, and the (P,) rows that have both; the pairs that have one, or the given
+    ones. A dense product is the faster one where a tenth of the matrix is full."""
+    import scipy.sparse as sp
+
+    n, m = rows.shape
+    if n * m <= 10 * rows.nnz:
+        counts = np.zeros((m, m))
+        for at in range(0, n, BLOCK):
+            part = rows[at : at + BLOCK].toarray()
+            counts += part.T @ part
+        if a is None or b is None:
+            a, b = np.nonzero(np.triu(counts, 1))
+        return a, b, counts[a, b]
+    found = sp.triu(rows.T.astype(np.float64) @ rows, 1).tocsr()
+    if a is None or b is None:
+        a, b = found.nonzero()
+    return a, b, np.asarray(found[a, b], np.float64).ravel() if len(a) else np.zeros(0)
 
 
 def _chance(a: np.ndarray, b: np.ndarray, both: np.ndarray, agreed: np.ndarray, n_sources: int, k: int) -> np.ndarray:
@@ -156,7 +124,7 @@ def _sure(n_sources: int) -> float:
     return max(2.0, math.sqrt(2 * math.log(max(n_sources * (n_sources - 1) // 2, 1))))
 
 
-def copying(votes: Prepared, cells: Cells, pairs: Overlaps, state: State) -> Copies:
+def copying(cells: Cells, pairs: Overlaps, state: State) -> Copies:
     """Pairs of sources that agree beyond what their accuracies explain, with the share r of their agreeing votes that is copied.
 
     Given the class, independent sources agree on an expected number E of items; they do on O; they could on X. If one copies
@@ -165,21 +133,28 @@ def copying(votes: Prepared, cells: Cells, pairs: Overlaps, state: State) -> Cop
     counts is how often they fire together, beside what the posteriors of the classes let expect. They may do so because some
     items say more than others, so they count as copies only where one hardly fires without the other.
     """
-    n, m, k = votes.n_items, votes.n_annotators, votes.n_classes
     a, b, fires = pairs.a, pairs.b, pairs.fires
-    own = np.bincount(pairs.claim, state.prob[cells.cell], m * k).reshape(m, k)
-    mass = np.bincount(cells.label, state.prob, k) + spread(votes, cells, state.prior, state.rest, np.ones(n))
-    mass = np.clip(mass, 1e-9, max(n - 1e-9, 1e-9))
-    other = fires - own
-    by_rate = (own[a] * own[b] / mass + other[a] * other[b] / np.maximum(n - mass, 1e-9)).sum(1)
     compared = ~np.isnan(pairs.chance)
+    expected = pairs.chance if compared.all() else np.where(compared, pairs.chance, _by_rate(cells, pairs, state))
     most = np.where(compared, pairs.both, np.minimum(fires[a], fires[b]).sum(1))
-    expected = np.minimum(np.where(compared, pairs.chance, by_rate), most)
+    expected = np.minimum(expected, most)
     excess, room = pairs.agreed - expected, np.maximum(most - expected, 1e-9)
-    found = excess > _sure(m) * np.sqrt(expected * (1 - expected / np.maximum(most, 1)) + 0.25)
+    found = excess > _sure(cells.n_sources) * np.sqrt(expected * (1 - expected / np.maximum(most, 1)) + 0.25)
     copied = np.clip(1 - (1 - np.clip(excess / room, 0, 1)) * expected / np.maximum(pairs.agreed, 1), 0, 1)
     found &= copied >= np.where(compared, COPIED, INCLUDED)
     return Copies(a[found], b[found], copied[found])
+
+
+def _by_rate(cells: Cells, pairs: Overlaps, state: State) -> np.ndarray:
+    """(P,) agreements that the posteriors of the classes let expect of sources that fire independently given the class."""
+    n, m, k = len(cells.gold), cells.n_sources, cells.n_classes
+    a, b, fires = pairs.a, pairs.b, pairs.fires
+    own = np.bincount(pairs.claim, state.prob[cells.cell], m * k).reshape(m, k)
+    mass = np.bincount(cells.label, state.prob, k) + unvoted_mass(cells, state.prior, state.rest, np.ones(n))
+    mass = np.clip(mass, 1e-9, max(n - 1e-9, 1e-9))
+    other = fires - own
+    found: np.ndarray = (own[a] * own[b] / mass + other[a] * other[b] / np.maximum(n - mass, 1e-9)).sum(1)
+    return found
 
 
 def voices(cells: Cells, pairs: Copies, steps: int = 30) -> np.ndarray:
@@ -194,25 +169,35 @@ def voices(cells: Cells, pairs: Copies, steps: int = 30) -> np.ndarray:
     w = np.ones(len(cells.source))
     if not len(pairs.a):
         return w
-    by_source = np.argsort(cells.source, kind="stable")
-    ends = np.searchsorted(cells.source[by_source], np.arange(int(cells.source.max()) + 2))
-    left, right, value = [], [], []
-    for a, b, r in zip(*pairs):
-        mine, theirs = by_source[ends[a] : ends[a + 1]], by_source[ends[b] : ends[b + 1]]
-        _, i, j = np.intersect1d(cells.cell[mine], cells.cell[theirs], assume_unique=True, return_indices=True)
-        left.append(mine[i])
-        right.append(theirs[j])
-        value.append(np.full(len(i), r))
-    rows, columns, r = np.concatenate(left), np.concatenate(right), np.concatenate(value)
+    rows, columns, r = _partners(cells, pairs)
     partnered = np.zeros(len(w), dtype=bool)
     partnered[rows] = partnered[columns] = True
     touched = np.flatnonzero(partnered)
-    place = np.cumsum(partnered) - 1
+    place = np.empty(len(w), np.int64)
+    place[touched] = np.arange(len(touched))
     rows, columns = place[rows], place[columns]
-    size = len(touched)
-    near = sp.csr_matrix((np.r_[r, r], (np.r_[rows, columns], np.r_[columns, rows])), shape=(size, size))
-    some = np.ones(size)
+    near = sp.csr_matrix(
+        (np.r_[r, r], (np.r_[rows, columns], np.r_[columns, rows])), shape=(len(touched), len(touched))
+    )
+    some = np.ones(len(touched))
     for _ in range(steps):
-        some = some / (some + near @ some)
+        before, some = some, some / (some + near @ some)
+        if np.abs(some - before).max(initial=0) <= 1e-15:  # copies in pairs are there after one step
+            break
     w[touched] = some
     return w
+
+
+def _partners(cells: Cells, pairs: Copies) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Votes of pairs that copy on the same cell, and the share of their pair."""
+    own = {source: np.flatnonzero(cells.source == source) for source in np.union1d(pairs.a, pairs.b).tolist()}
+    vote_on = np.full(len(cells.item), -1)
+    left, right, value = [], [], []
+    for a, b, r in zip(pairs.a.tolist(), pairs.b.tolist(), pairs.r.tolist()):
+        vote_on[cells.cell[own[a]]] = own[a]
+        mine = vote_on[cells.cell[own[b]]]
+        left.append(mine[mine >= 0])
+        right.append(own[b][mine >= 0])
+        value.append(np.full(len(left[-1]), r))
+        vote_on[cells.cell[own[a]]] = -1
+    return np.concatenate(left), np.concatenate(right), np.concatenate(value)

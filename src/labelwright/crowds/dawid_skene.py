@@ -29,7 +29,9 @@ class _Model:
     votes: Prepared
     pairs: Pairs
     cells: Cells
+    right: float  # accuracy to expect of an annotator
     wrong: np.ndarray  # (K,) log probability of a vote when the truth is no listed class
+    rest_loglik: np.ndarray  # (N,) of the votes when the truth is no listed class
     prior: np.ndarray  # (K,)
     rows: RowPrior
     prob: np.ndarray  # (P,)
@@ -55,7 +57,7 @@ def fit_dawid_skene(
     concentration: a number instead: rows are the modes under concentration * pooled row + `smoothing`, pooled from the vote
         shares; 0 is the classic form.   dependence, doubt: see `temper`; with both 0 votes count in full.
     tol: stop when the objective rises by less than this fraction.   random_state: draws the votes that choose the dependence,
-        only where there are more than 25,000.
+        only where there are more than 10,000.
 
     Up to 16 classes every class is possible for every item. Above, an item lists the classes that were voted for (and its
     gold); the others are one `rest` in which each vote is an error with the same probability for all annotators.
@@ -84,12 +86,16 @@ def _begin(votes: Prepared, concentration: float | None, smoothing: float) -> _M
     pairs = Pairs.every(votes) if k <= COMPLETE else Pairs.voted(votes)
     cells = Cells.of(votes, pairs)
     prob, rest, share = share_posterior(votes, pairs)
-    right = usual_accuracy(votes)
+    right = usual_accuracy(votes, pairs)
+    wrong = wrong_votes(right, share)
+    missed = np.zeros(votes.n_items)
+    if not pairs.complete:
+        missed += np.bincount(votes.item, votes.weight * wrong[votes.label], votes.n_items)
     if concentration is None:
         prior = RowPrior.fitted(cells, right, k)
     else:
         prior = RowPrior.around_pooled(cells, cells.scatter(prob), right, concentration, smoothing)
-    return _Model(votes, pairs, cells, wrong_votes(right, share), share, prior, prob, rest)
+    return _Model(votes, pairs, cells, right, wrong, missed, share, prior, prob, rest)
 
 
 def wrong_votes(right: float, share: np.ndarray) -> np.ndarray:
@@ -97,9 +103,9 @@ def wrong_votes(right: float, share: np.ndarray) -> np.ndarray:
     return np.log((1 - right) * share) if len(share) > 1 else np.zeros(1)
 
 
-def _state(model: _Model) -> State:
-    """What the posteriors tell: counts (C,) of the annotators, (K,) of the classes, and `around`."""
-    classes = class_counts(model.pairs, model.prob, model.rest, model.prior)
+def _state(model: _Model, left: np.ndarray | None = None) -> State:
+    """What the posteriors tell: counts (C,) of the annotators, (K,) of the classes, and `around`.   left: see `class_counts`."""
+    classes = class_counts(model.pairs, model.prob, model.rest, model.prior, left)
     return model.cells.scatter(model.prob), classes, model.rows.around
 
 
@@ -114,51 +120,38 @@ def _step(model: _Model, state: State) -> tuple[float, State]:
     row = model.cells.rows(count)
     model.rows.refit(count, row)
     value, penalty = model.rows.expected_log(count, row)
-    loglik, rest = _logliks(model, value)
-    with np.errstate(divide="ignore"):
-        left = np.log(model.pairs.left_prior(model.prior))
-    model.prob, model.rest, norm = model.pairs.softmax(
-        model.pairs.of_classes(np.log(model.prior)) + loglik, left + rest
-    )
-    return float(norm.sum() + penalty + np.log(model.prior).mean()), _state(model)
+    logit = model.pairs.plus(model.cells.gather(value), np.log(model.prior))
+    left, rest = None, model.rest_loglik
+    if not model.pairs.width:
+        left = model.pairs.left_prior(model.prior)
+        with np.errstate(divide="ignore"):
+            rest = np.log(left) + rest
+    model.prob, model.rest, norm = model.pairs.softmax(logit, rest)
+    return float(norm.sum() + penalty + np.log(model.prior).mean()), _state(model, left)
 
 
 def leap(rows: RowPrior, s0: State, s1: State, s2: State, length: float) -> State:
     """A leap of (counts, classes, around): counts and classes stay above 0 and keep their sums, `around` leaps in its logs."""
-    count, classes = (np.maximum(leapt(a, b, c, length), 1e-9) for a, b, c in zip(s0[:2], s1[:2], s2[:2]))
+    count = np.maximum(leapt(s0[0], s1[0], s2[0], length), np.minimum(s2[0], 1e-9))  # what is next to nothing stays it
+    classes = np.maximum(leapt(s0[1], s1[1], s2[1], length), 1e-9)
     said = rows.cells.said(s2[0]) / np.maximum(rows.cells.said(count), 1e-300)
     around = np.exp(np.clip(leapt(np.log(s0[2]), np.log(s1[2]), np.log(s2[2]), length), -20, 20))
     return rows.cells.per_said(count, said), classes * (s2[1].sum() / classes.sum()), around
 
 
-def _logliks(model: _Model, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(P,) of the listed classes and (N,) of the rest."""
-    votes = model.votes
-    if model.pairs.complete:
-        return model.cells.gather(value), np.zeros(votes.n_items)
-    return model.cells.gather(value), np.bincount(votes.item, votes.weight * model.wrong[votes.label], votes.n_items)
-
-
 def _left_out(
-    model: _Model,
-    count: np.ndarray,
-    row: np.ndarray,
-    value: np.ndarray,
-    loglik: np.ndarray,
-    rest: np.ndarray,
-    seed: int,
+    model: _Model, learnt: tuple[np.ndarray, np.ndarray, np.ndarray], loglik: np.ndarray, seed: int
 ) -> temper.LeftOut:
-    """Votes with what the others say; the vote is taken out of the counts of its annotator, too."""
-    votes, cells, pairs = model.votes, model.cells, model.pairs
+    """Votes with what the others say; the vote is taken out of the counts of its annotator, too.   learnt: see
+    `RowPrior.without`."""
+    votes, pairs = model.votes, model.pairs
     chosen = temper.drawn(votes, seed)
-    frame, entry, vote = temper.left_out(votes, pairs, chosen, model.prior, loglik, rest)
-    cell = cells.find(votes.annotator[vote], votes.label[vote], pairs.label[entry])
-    own = votes.weight[vote] * model.prob[entry]
-    whole = np.maximum(row[cells.row[cell]] - own, 0) + model.rows.total[pairs.label[entry]]
+    frame, entry, vote = temper.left_out(votes, pairs, chosen, model.prior, loglik, model.rest_loglik)
+    said, chance = model.rows.without(votes, pairs, learnt, entry, vote, model.prob)
     wrong = model.wrong[votes.label[chosen]]
     return frame._replace(
-        loglik=frame.loglik - votes.weight[vote] * value[cell],
-        chance=(np.maximum(count[cell] - own, 0) + model.rows.around[cells.table[cell]]) / whole,
+        loglik=frame.loglik - said,
+        chance=chance,
         rest_loglik=frame.rest_loglik - (0.0 if pairs.complete else votes.weight[chosen] * wrong),
         rest_chance=np.exp(wrong),
     )
@@ -171,12 +164,12 @@ def _result(
     count = cells.scatter(model.prob)
     row = cells.rows(count)
     value, _ = model.rows.expected_log(count, row)
-    loglik, rest = _logliks(model, value)
-    fitted = temper.best_dependence(_left_out(model, count, row, value, loglik, rest, seed))
-    done = temper.settle(votes, model.pairs, model.prior, loglik, rest, fitted, dependence, doubt)
+    loglik = cells.gather(value)
+    fitted = temper.best_dependence(_left_out(model, (count, row, value), loglik, seed))
+    done = temper.settle(votes, model.pairs, model.prior, loglik, model.rest_loglik, fitted, dependence, doubt)
     confusion = model.rows.confusions(count, votes.n_annotators)
     return Fit(
-        "dawid_skene", done.labels, model.prior, *skills(votes, model.prob[model.pairs.own], usual_accuracy(votes)), confusion,
+        "dawid_skene", done.labels, model.prior, *skills(votes, model.prob[model.pairs.own], model.right), confusion,
         temper.foretell(done.foretold, confusion), trace=trace, notes=notes,
         details=done.details | {"concentration": model.rows.total},
     )  # fmt: skip

@@ -36,7 +36,7 @@ def fit_glad(
 
     prior: "even", as in the paper, or "fitted" together with the rest; fitted it can run away to one class.
     dependence, doubt: see `temper`; with both 0 votes count in full.   tol: stop when the objective rises by less than this
-    fraction.   random_state: draws the votes that choose the dependence, only where there are more than 25,000.
+    fraction.   random_state: draws the votes that choose the dependence, only where there are more than 10,000.
 
     Raises:
         OptionError: an unknown prior, or a dependence or doubt out of range.

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from labelwright.crowds._candidates import largest_first
+from labelwright.crowds._one_accuracy import ACCURACY, INFERRED, STRENGTH, State, log_odds, one_accuracy
 from labelwright.crowds._rates import Start, fit_rates, true_class, votes_on
-from labelwright.crowds._voices import Cells, Copies, State, copying, overlaps, sort_cells, spread, voices
+from labelwright.crowds._voices import Copies, copying, overlaps, voices
+from labelwright.crowds._vote_cells import Cells, sort_cells
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import LabelError, OptionError, check_option
 from labelwright.labels import SoftLabels
 
-ACCURACY, STRENGTH = 0.8, 30.0
-"""A rule starts out right in 80 % of its votes, as if seen in 30 checked votes."""
-INFERRED = 0.1
-"""What a vote teaches whose truth is inferred, beside one whose truth is known. ACCURACY, STRENGTH and INFERRED were chosen on
-the train parts of weak_youtube and weak_trec: full weight lets EM talk itself into one class where most items have one vote."""
-CERTAIN = 1 - 1e-9  # reached with one class only, where every vote is right
 ROUNDS = 2  # of fitting, then weighing
 
 
@@ -64,15 +61,18 @@ def fit_label_model(
     learn, shares = _read_prior(prior, votes.n_classes)
     cells = sort_cells(votes)
     weight, pairs = cells.weight, Copies(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    state = _one_coin(votes, cells, weight, shares, learn, max_iter, tol)
+    fit_accuracies = partial(one_accuracy, cells, prior=shares, learn=learn, max_iter=max_iter, tol=tol)
+    state = fit_accuracies(weight, rough=dependencies == "learn" and len(votes) > 0)
     if dependencies == "learn" and len(votes):
-        shared = overlaps(votes, cells)
+        shared = overlaps(cells)
         for _ in range(ROUNDS):
-            pairs = copying(votes, cells, shared, state)
-            counts = cells.weight * voices(cells, pairs)
-            if not np.array_equal(counts, weight):
-                weight = counts
-                state = _one_coin(votes, cells, weight, shares, learn, max_iter, tol)
+            known, pairs = pairs, copying(cells, shared, state)
+            if all(np.array_equal(old, new) for old, new in zip(known, pairs)):
+                break
+            weight = cells.weight * voices(cells, pairs)
+            state = fit_accuracies(weight, begin=state.accuracy)
+        if not state.trace:
+            state = fit_accuracies(cells.weight, begin=state.accuracy)
     back = np.empty(len(votes))
     back[cells.order] = weight
     details = {"weight": back, "pairs": list(zip(pairs.a.tolist(), pairs.b.tolist(), pairs.r.tolist()))}
@@ -106,80 +106,10 @@ def _read_prior(prior: Any, n_classes: int) -> tuple[bool, np.ndarray]:
     return False, shares / shares.sum()
 
 
-# -- one accuracy per source ------------------------------------------------------------------------------------------
-def _log_odds(accuracy: np.ndarray, n_classes: int) -> np.ndarray:
-    return np.log(accuracy) - np.log1p(-accuracy) + math.log(max(n_classes - 1, 1))
-
-
-def _one_coin(
-    votes: Prepared, cells: Cells, weight: np.ndarray, prior: np.ndarray, learn: bool, max_iter: int, tol: float
-) -> State:
-    """MAP by EM. Each step is a maximum over (accuracy, prior) given the posteriors, so the objective never falls."""
-    k, n_sources = votes.n_classes, votes.n_annotators
-    known = votes.gold >= 0
-    teaches = np.where(known, 1.0, INFERRED)
-    heard = weight * teaches[cells.item][cells.cell]
-    total = np.bincount(cells.source, heard, n_sources)
-    accuracy, trace = np.full(n_sources, ACCURACY if k > 1 else CERTAIN), [-np.inf]
-    while True:
-        prob, rest, loglik = _posterior(votes, cells, weight, accuracy, prior)
-        wrong = np.log1p(-accuracy) - math.log(max(k - 1, 1))
-        penalty = STRENGTH * (ACCURACY * np.log(accuracy) + (1 - ACCURACY) * wrong).sum()
-        objective = (teaches * loglik).sum() + (total * wrong).sum() + penalty + (np.log(prior).sum() if learn else 0)
-        done = len(trace) > max_iter or objective - trace[-1] <= tol * abs(objective)
-        trace.append(float(objective))
-        if done:
-            return State(accuracy, prior, prob, rest, trace[1:])
-        right = np.bincount(cells.source, heard * prob[cells.cell], n_sources)
-        accuracy = np.clip((right + STRENGTH * ACCURACY) / (total + STRENGTH), min(1 / k, CERTAIN), CERTAIN)
-        if learn:
-            mass = np.bincount(cells.label, teaches[cells.item] * prob, k) + spread(votes, cells, prior, rest, teaches)
-            prior = (mass + 1) / (mass + 1).sum()
-
-
-def _posterior(
-    votes: Prepared, cells: Cells, weight: np.ndarray, accuracy: np.ndarray, prior: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """prob (G,), rest (N,) and log sum over classes of prior * odds (N,). A class without a vote has odds 1, so only cells are
-    computed: Z = 1 + sum over cells of prior * (odds - 1)."""
-    n = votes.n_items
-    rest, loglik = np.ones(n), np.zeros(n)
-    prob = np.zeros(len(cells.item))
-    if len(prob):
-        odds = np.add.reduceat(weight * _log_odds(accuracy, votes.n_classes)[cells.source], cells.start)
-        share, held, first = prior[cells.label], cells.held, cells.first
-        top = np.zeros(n)
-        top[held] = np.maximum(np.maximum.reduceat(odds, first), 0)
-        unvoted = np.ones(n)
-        unvoted[held] = 1 - np.add.reduceat(share, first)
-        unvoted[unvoted < 1e-12] = 0  # every class has a vote
-        terms = share * np.exp(odds - top[cells.item])
-        rest = unvoted * np.exp(-top)
-        z = rest.copy()
-        z[held] += np.add.reduceat(terms, first)
-        prob, rest, loglik = terms / z[cells.item], rest / z, top + np.log(z)
-    _clamp(votes, cells, prob, rest)
-    known = np.flatnonzero(votes.gold >= 0)
-    loglik[known] = np.log(prior[votes.gold[known]])
-    if len(prob) and len(known):
-        true = cells.label == votes.gold[cells.item]
-        loglik[cells.item[true]] += odds[true]
-    return prob, rest, loglik
-
-
-def _clamp(votes: Prepared, cells: Cells, prob: np.ndarray, rest: np.ndarray) -> None:
-    """Where gold is known, it is the posterior."""
-    if (votes.gold >= 0).any():
-        gold = votes.gold[cells.item]
-        prob[gold >= 0] = (gold == cells.label)[gold >= 0]
-        rest[votes.gold >= 0] = 1
-        rest[cells.item[(gold >= 0) & (gold == cells.label)]] = 0
-
-
 def _report(votes: Prepared, cells: Cells, state: State, weight: np.ndarray, details: dict[str, Any]) -> Fit:
     k, accuracy = votes.n_classes, state.accuracy
     spoke = np.bincount(votes.annotator, minlength=votes.n_annotators) > 0
-    gain = _log_odds(accuracy, k)
+    gain = log_odds(accuracy, k)
 
     def confusion(source: int) -> np.ndarray:
         out = np.full((k, k), (1 - accuracy[source]) / max(k - 1, 1))
@@ -205,15 +135,16 @@ def _report(votes: Prepared, cells: Cells, state: State, weight: np.ndarray, det
 def _labels(votes: Prepared, cells: Cells, state: State) -> SoftLabels:
     """Voted classes are listed; the rest has the shape of the prior."""
     n = votes.n_items
-    count = np.bincount(cells.item, minlength=n)
+    count = np.zeros(n, np.int64)
+    count[cells.held] = cells.size
     silent = np.flatnonzero((votes.gold >= 0) & (state.rest > 0))  # the truth is a class that nobody voted for
     width = max(int((count + (np.bincount(silent, minlength=n) if len(silent) else 0)).max(initial=0)), 1)
-    index, prob = np.full((n, width), -1), np.zeros((n, width))
-    place = np.arange(len(cells.item)) - np.repeat(cells.first, count[cells.held])
-    index[cells.item, place], prob[cells.item, place] = cells.label, state.prob
+    index, prob = np.full((n, width), -1, np.int32), np.zeros((n, width))
+    listed = np.arange(width) < count[:, None]
+    index[listed], prob[listed] = cells.label, state.prob
     index[silent, count[silent]], prob[silent, count[silent]] = votes.gold[silent], 1.0
-    rest = np.where(votes.gold >= 0, 0.0, state.rest)
-    return SoftLabels.from_topk(index, prob, votes.space, rest=rest, tail=state.prior, known=np.ones(n, dtype=bool))
+    rest, tail = np.where(votes.gold >= 0, 0.0, state.rest).astype(np.float32), state.prior.astype(np.float32)
+    return SoftLabels(*largest_first(index, prob), rest, tail / tail.sum(), np.ones(n, dtype=bool), votes.space)
 
 
 def _notes(votes: Prepared, details: dict[str, Any]) -> list[str]:

@@ -43,7 +43,7 @@ def fit_mace(
 
     Variational EM, once from the vote shares and `restarts` times from random annotators; the best bound is kept.
 
-    restarts: 0 makes the answer independent of `random_state` up to 25,000 votes.   dependence, doubt: see `temper`; with
+    restarts: 0 makes the answer independent of `random_state` up to 10,000 votes.   dependence, doubt: see `temper`; with
     both 0 votes count in full.   tol: stop when the bound rises by less than this fraction.
 
     Source: Hovy et al. 2013, variational Bayes of section 3; the prior of the classes is fitted, the paper keeps it even.

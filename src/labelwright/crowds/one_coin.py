@@ -32,7 +32,7 @@ def fit_one_coin(
     prior: "even" or "fitted" shares of the classes. With one number per annotator a fitted prior can run away to one class
         (on trec it does), so the classes are taken as equally likely.
     dependence, doubt: see `temper`; with both 0 votes count in full.   tol: stop when the objective rises by less than this
-    fraction.   random_state: draws the votes that choose the dependence, only where there are more than 25,000.
+    fraction.   random_state: draws the votes that choose the dependence, only where there are more than 10,000.
 
     Raises:
         OptionError: an unknown prior, or a dependence or doubt out of range.

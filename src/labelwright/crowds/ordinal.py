@@ -47,7 +47,7 @@ def fit_ordinal(
     """Posteriors of ordered classes; the order is the one in which `votes.space` lists them, from low to high.
 
     dependence, doubt: see `temper`; with both 0 votes count in full.   tol: EM stops when the objective rises by less than this
-    fraction.   random_state: draws the votes that choose the dependence, only where there are more than 25,000.
+    fraction.   random_state: draws the votes that choose the dependence, only where there are more than 10,000.
 
     Returns:
         Fit; details: bias (A,) in classes, above 0 who answers too high; noise (A,) in classes; position (K,); lapse;

@@ -51,12 +51,15 @@ def prepare(votes: Votes, gold: np.ndarray | None = None) -> Prepared:
     n_items, n_classes, n_annotators = votes.n_items, len(votes.space), votes.n_annotators
     weight = np.ones(len(votes.item)) if votes.weight is None else votes.weight.astype(np.float64)
     says = (votes.label >= 0) & (weight > 0)
-    item, annotator, label, weight = votes.item[says], votes.annotator[says], votes.label[says], weight[says]
-    order = np.lexsort((-weight, label, annotator, item))
-    item, annotator, label, weight = item[order], annotator[order], label[order], weight[order]
+    item, annotator, label = votes.item, votes.annotator, votes.label
+    if not says.all():
+        item, annotator, label, weight = item[says], annotator[says], label[says], weight[says]
     again = np.zeros(len(item), dtype=bool)
-    again[1:] = (item[1:] == item[:-1]) & (annotator[1:] == annotator[:-1]) & (label[1:] == label[:-1])
-    item, annotator, label, weight = item[~again], annotator[~again], label[~again], weight[~again]
+    if not _in_order(item, annotator):
+        order = np.lexsort((-weight, label, annotator, item))
+        item, annotator, label, weight = item[order], annotator[order], label[order], weight[order]
+        again[1:] = (item[1:] == item[:-1]) & (annotator[1:] == annotator[:-1]) & (label[1:] == label[:-1])
+        item, annotator, label, weight = item[~again], annotator[~again], label[~again], weight[~again]
     prepared = Prepared(
         item.astype(np.int32),
         annotator.astype(np.int32),
@@ -73,6 +76,13 @@ def prepare(votes: Votes, gold: np.ndarray | None = None) -> Prepared:
     return prepared
 
 
+def _in_order(item: np.ndarray, annotator: np.ndarray) -> bool:
+    """Whether the votes are sorted by item, then annotator, and nobody votes twice on an item."""
+    later = item[1:] > item[:-1]
+    later |= (item[1:] == item[:-1]) & (annotator[1:] > annotator[:-1])
+    return bool(later.all())
+
+
 def _say(prepared: Prepared, n_classes: int) -> None:
     """What cannot be known from these votes."""
     votes = np.diff(prepared.start)
@@ -80,7 +90,7 @@ def _say(prepared: Prepared, n_classes: int) -> None:
         prepared.notes.append(
             f"{prepared.repeats:,} votes repeat what their annotator had said of the item; counted once"
         )
-    if len(np.unique(prepared.annotator)) == 1:
+    if len(prepared) and prepared.annotator.min() == prepared.annotator.max():
         prepared.notes.append("one annotator only: nothing tells how good these votes are, unless gold does")
     elif len(votes) and votes.max() <= 1:
         prepared.notes.append("no item has two votes: nothing tells how good the annotators are, unless gold does")

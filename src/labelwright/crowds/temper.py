@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from labelwright.crowds._candidates import Pairs, members
+from labelwright.crowds._candidates import Pairs
 from labelwright.crowds._starts import share_posterior
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import OptionError
@@ -27,7 +27,7 @@ DOUBT = 0.25
 """How far a label trusts the vote shares more than any model: chosen on the same five crowds. Of eleven crowds with one left
 out, the other ten would choose 0.1 to 0.4, and 0 to 0.4 for `USUAL` (benchmarks/crowd_models.py --auto leave)."""
 
-SCORED = 25_000
+SCORED = 10_000
 """Most votes that are left out to choose the dependence; above, as many are drawn."""
 
 GRID = (0.0, 0.003, 0.01, 0.03, 0.06, 0.1, 0.17, 0.27, 0.4, 0.6, 0.8, 1.0)
@@ -74,39 +74,59 @@ class LeftOut(NamedTuple):
 
 def score(left: LeftOut, dependence: float) -> float:
     """Mean log probability of the votes given the others, in nats."""
-    worth = power(left.others, dependence)
-    size = np.diff(left.start)
-    if len(size) and (size == size[0]).all():  # all classes of each item: a table, of which whole columns are fast
-        k = size[0]
-        table = left.log_prior.reshape(-1, k) + left.loglik.reshape(-1, k) * worth[:, None]
-        rest = left.rest_log_prior + left.rest_loglik * worth
-        top = rest.copy()
-        for column in table.T:
-            np.maximum(top, column, out=top)
-        mass, other = np.exp(table - top[:, None]), np.exp(rest - top)
-        hit = np.einsum("nk,nk->n", mass, left.chance.reshape(-1, k)) + other * left.rest_chance
-        total = np.einsum("nk->n", mass) + other
-    else:
-        logit = left.log_prior + left.loglik * np.repeat(worth, size)
-        rest = left.rest_log_prior + left.rest_loglik * worth
-        top = np.maximum(np.maximum.reduceat(logit, left.start[:-1]), rest)
-        mass, other = np.exp(logit - np.repeat(top, size)), np.exp(rest - top)
-        hit = np.add.reduceat(mass * left.chance, left.start[:-1]) + other * left.rest_chance
-        total = np.add.reduceat(mass, left.start[:-1]) + other
-    return float((left.weight * np.log(np.maximum(hit, 1e-300) / total)).sum() / left.weight.sum())
+    return _scorer(left)(dependence)
+
+
+def _scorer(left: LeftOut) -> Callable[[float], float]:
+    """`score` of one set of votes, to be asked more than once."""
+    size, share = np.diff(left.start), left.weight / left.weight.sum()
+    tables = [_table(left, np.flatnonzero(size == k), int(k)) for k in np.flatnonzero(np.bincount(size))]
+
+    def at(dependence: float) -> float:
+        total, worth = 0.0, power(left.others, dependence)
+        for votes, prior, loglik, chance in tables:
+            mass = loglik * worth[votes]
+            mass += prior
+            mass -= mass.max(0)
+            np.exp(mass, out=mass)
+            hit = np.einsum("km,km->m", mass, chance)
+            total += float(share[votes] @ np.log(np.maximum(hit, 1e-300) / mass.sum(0)))
+        return total
+
+    return at
+
+
+def _table(left: LeftOut, votes: np.ndarray, k: int) -> tuple[np.ndarray, ...]:
+    """Votes (m,) on items that list k classes; log prior, log-likelihood and chance (k + 1, m), the rest last: NumPy is fast
+    along rows."""
+    entries = left.start[votes] + np.arange(k)[:, None]
+
+    def rows(listed: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        return np.vstack([listed[entries], rest[votes]])
+
+    return (
+        votes, rows(left.log_prior, left.rest_log_prior), rows(left.loglik, left.rest_loglik),
+        rows(left.chance, left.rest_chance),
+    )  # fmt: skip
 
 
 def best_dependence(left: LeftOut) -> float:
-    """The dependence in [0, 1] with the best `score`: the best of a grid, then between its neighbours."""
+    """The dependence in [0, 1] with the best `score`: the best of every other point of the grid (there can be two peaks), then
+    between its neighbours, to a fortieth of their distance."""
     if len(left.others) == 0:
         return 0.0
-    values = [score(left, d) for d in GRID]
+    at, grid = _scorer(left), [*GRID[::2], GRID[-1]]
+    values = [at(dependence) for dependence in grid]
     best = int(np.argmax(values))
+    if best == 0 and at(GRID[1]) <= values[0]:
+        return 0.0
     from scipy.optimize import minimize_scalar
 
-    low, high = GRID[max(best - 1, 0)], GRID[min(best + 1, len(GRID) - 1)]
-    found = minimize_scalar(lambda d: -score(left, d), bounds=(low, high), method="bounded", options={"maxiter": 8})
-    return float(found.x) if -found.fun > values[best] else GRID[best]
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = minimize_scalar(
+        lambda d: -at(d), bounds=(low, high), method="bounded", options={"xatol": (high - low) / 40}
+    )
+    return float(found.x) if -found.fun > values[best] else grid[best]
 
 
 def drawn(votes: Prepared, random_state: int) -> np.ndarray:
@@ -126,12 +146,12 @@ def left_out(
     loglik: (P,), rest: (N,) over all votes, the chosen ones still included.
     """
     item = votes.item[chosen]
-    entry, begin = members(pairs.start, item)
+    entry, begin = pairs.of_items(item)
     with np.errstate(divide="ignore"):
         left_prior = np.log(pairs.left_prior(prior))
     count = votes_per_item(votes)[item] - votes.weight[chosen]
     frame = LeftOut(
-        begin, loglik[entry], np.log(prior[pairs.label[entry]]), np.zeros(len(entry)),
+        begin, loglik[entry], np.log(prior)[pairs.label[entry]], np.zeros(len(entry)),
         rest[item], left_prior[item], np.zeros(len(chosen)), count, votes.weight[chosen],
     )  # fmt: skip
     return frame, entry, np.repeat(chosen, np.diff(begin))

@@ -70,7 +70,7 @@ def fit_with_classifier(
             the mean of the two posteriors.
         dependence: see `temper`.   shared_error: in [0, 0.5], see above; 0 lets votes overrule any classifier.
         max_iter, tol: EM stops when its objective rises by less than this fraction.   random_state: draws the votes that
-            choose the dependence and the weight, only where there are more than 25,000.
+            choose the dependence and the weight, only where there are more than 10,000.
 
     Returns:
         Fit; the quality of the consensus is the largest probability of each label. Items that have only a prediction are

@@ -149,15 +149,9 @@ class MatrixModel:
         assert self.final is not None
         chosen = temper.drawn(votes, seed)
         frame, entry, vote = temper.left_out(votes, judged.pairs, chosen, self.prior, judged.loglik, judged.rest_loglik)
-        label = judged.pairs.label[entry]
-        cell = self.cells.find(votes.annotator[vote], votes.label[vote], label)
-        own, row = votes.weight[vote] * judged.prob[entry], self.cells.rows(counts)
-        whole = np.maximum(row[self.cells.row[cell]] - own, 0) + self.rows.total[label]
-        return frame._replace(
-            loglik=frame.loglik - votes.weight[vote] * self.final[cell],
-            chance=(np.maximum(counts[cell] - own, 0) + self.rows.around[self.cells.table[cell]]) / whole,
-            rest_chance=np.ones(len(chosen)),
-        )
+        learnt = (counts, self.cells.rows(counts), self.final)
+        said, chance = self.rows.without(votes, judged.pairs, learnt, entry, vote, judged.prob)
+        return frame._replace(loglik=frame.loglik - said, chance=chance, rest_chance=np.ones(len(chosen)))
 
     def confusions(self, counts: np.ndarray) -> Callable[[int], np.ndarray]:
         return self.rows.confusions(counts, self.a)

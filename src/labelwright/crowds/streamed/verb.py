@@ -131,7 +131,7 @@ def aggregate_rows(
     """`aggregate` of any number of votes in bounded memory: the votes are sorted by item on disk, then each EM step is a pass.
 
     Memory holds about 100 MB, the annotators (24 bytes each, and with dawid_skene 24 K^2), and 12 bytes per item. The labels
-    are those of `aggregate` with the same method up to rounding; above 25,000 votes another sample chooses the dependence.
+    are those of `aggregate` with the same method up to rounding; above 10,000 votes another sample chooses the dependence.
 
     Args:
         votes: a path or URL of Parquet, Arrow or Lance files (or a folder of them), a table, or `stream.Rows` of tables.
