@@ -2,10 +2,14 @@
 
 python -m benchmarks                      # lists the subjects
 python -m benchmarks audit --peer cleanlab    # in an environment of its own, made on first use; or --peer-python PYTHON
+
+Libraries of linear algebra get one thread on both sides, unless the variables below say otherwise: threads that wait for each
+other burn CPU time.
 """
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -39,6 +43,9 @@ SUBJECTS = {
 }
 
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 def main() -> None:
     """Hand the command line to the script."""
     here = Path(__file__).resolve().parent
@@ -54,6 +61,8 @@ def main() -> None:
     sys.path.insert(0, str(here))
     from peers import with_peer
 
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
     sys.argv = [str(script), *with_peer(sys.argv[2:])]
     runpy.run_path(str(script), run_name="__main__")
 

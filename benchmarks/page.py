@@ -204,6 +204,49 @@ def speeds(found: dict[str, Any]) -> str:
     return "\n".join(out) + "\n"
 
 
+RULES = (
+    "vote shares, as they are",
+    "aggregate: vote_shares",
+    "aggregate: dawid_skene",
+    "snorkel LabelModel, 100 epochs",
+    "snorkel LabelModel, 500 epochs",
+    "label_model, dependencies=None",
+    "label_model, abstentions='informative'",
+    "label_model",
+)
+
+
+def rules(found: dict[str, Any]) -> str:
+    """Real rules: accuracy, log loss and CPU seconds of a second run."""
+    cases = [case for case in found if not case.startswith("planted")]
+    out = ["| | " + " | ".join(case.split(" (")[0] for case in cases) + " |", "| --- |" + " ---: |" * len(cases)]
+    for arm in RULES:
+        rows = [found[case][arm] for case in cases]
+        out.append(
+            f"| {arm} | " + " | ".join(f"{r['all'][0]:.3f}, {r['all'][1]:.3f}, {r['seconds']:.3f}" for r in rows) + " |"
+        )
+    return "\n".join(out) + "\n"
+
+
+def planted_rules(found: dict[str, Any]) -> str:
+    """Planted rules: the same, means of the seeds, and the first run in a fresh process."""
+    sizes: dict[str, list[dict[str, Any]]] = {}
+    for case, row in found.items():
+        if case.startswith("planted"):
+            sizes.setdefault(case.removeprefix("planted, ").rpartition(", seed")[0], []).append(row)
+    out = ["| | " + " | ".join(sizes) + " |", "| --- |" + " ---: |" * len(sizes)]
+    for arm in RULES:
+        if any(arm not in runs[0] for runs in sizes.values()):
+            continue
+        cells = []
+        for runs in sizes.values():
+            accuracy, nll = (np.mean([r[arm]["all"][i] for r in runs]) for i in (0, 1))
+            first = f" ({runs[0][arm]['first']:.2f})" if "first" in runs[0][arm] else ""
+            cells.append(f"{accuracy:.3f}, {nll:.3f}, {np.mean([r[arm]['seconds'] for r in runs]):.2f}{first}")
+        out.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(out) + "\n"
+
+
 def classifier(found: dict[str, Any]) -> str:
     """Votes and a classifier: accuracy / AUROC of the consensus quality / log loss."""
     arms = ("classifier alone", "votes alone", "CROWDLAB", "with classifier")
@@ -317,6 +360,8 @@ def main() -> None:
         "CROWDS": crowds(_result("crowd_models")),
         "MIXTURES": mixtures(_result("crowd_models")),
         "SPEEDS": speeds(_result("crowd_models")),
+        "RULES": rules(_result("label_model")),
+        "PLANTED RULES": planted_rules(_result("label_model")),
         "CLASSIFIER": classifier(_result("crowd_with_classifier")),
         "LARGE": large(_result("crowd_models")["large"]),
         "REVIEW": review(_result("desk"), _result("review_latency")),
