@@ -23,6 +23,7 @@ import argparse
 import json
 import resource
 import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -349,16 +350,22 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--auto", nargs="*", choices=("auto", "leave", "gold", "history"), help="parts; default: all")
     parser.add_argument(
-        "--cache", type=Path, help="folder for the votes that crowd-kit reads", default=Path("crowd_cache")
+        "--cache", type=Path, help="folder for the votes that crowd-kit reads (default: a temporary one)"
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "crowd_models.json")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, options.cache or Path(folder))
+
+
+def measure(options: argparse.Namespace, cache: Path) -> None:
+    """What the options ask for, written beside what other runs have measured."""
     result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     if options.large:
         result["large"] = large()
     elif options.auto is not None:
-        result |= auto(options.data, options.peer_python, options.cache, options.auto)
+        result |= auto(options.data, options.peer_python, cache, options.auto)
     else:
         sets = {name: load(options.data / "crowd" / f"{name}.npz") for name in DEVELOPMENT + UNSEEN}
         result["real"] = {name: ours(*case, times=1) for name, case in sets.items()}
@@ -367,10 +374,10 @@ def main() -> None:
         if options.peer_python:
             names = ["MajorityVote", "OneCoinDawidSkene", "DawidSkene"]
             for key, cases in (("real", sets), ("made", made_up)):
-                for case, found in peers(options.peer_python, names, cases, options.cache).items():
+                for case, found in peers(options.peer_python, names, cases, cache).items():
                     result[key][case] |= found
             small = {"10k": made_up["10k"]}
-            for case, found in peers(options.peer_python, ["GLAD", "MACE"], small, options.cache).items():
+            for case, found in peers(options.peer_python, ["GLAD", "MACE"], small, cache).items():
                 result["made"][case] |= found
         result["development"], result["unseen"] = list(DEVELOPMENT), list(UNSEEN)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
