@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import labelwright as lw
 from labelwright.auditing import cooccurrence
+from labelwright.auditing._multi import _belief
 from labelwright.auditing.cooccurrence import FOLDS, RIDGES, others_say
 from labelwright.auditing.error_model import error_model
 from labelwright.errors import DataError
@@ -128,3 +129,25 @@ def test_evidence_of_another_shape_is_refused():
         error_model(np.array([0, 1]), np.full((2, 2), 0.5), log_evidence=np.zeros((2, 3)))
     with pytest.raises(DataError, match="2 of it NaN"):
         error_model(np.array([0, 1]), np.full((2, 2), 0.5), log_evidence=np.full((2, 1), np.nan) * np.ones((1, 1)))
+
+
+def test_the_belief_in_guessed_tags_falls_with_the_model():
+    y = np.array([[1, 0, 1, -1], [0, 1, 1, 0]])
+    assert _belief(y, np.where(y == 1, 0.9, 0.1)) == pytest.approx(0.4 + 0.6 / 3)
+    assert _belief(y, np.full(y.shape, 0.4)) == 0  # foresees nothing
+    p = np.array([[0.9, 0.9, 0.1, 0.9], [0.1, 0.9, 0.9, 0.1]])  # three of four tags found, one not there
+    assert _belief(y, p) == pytest.approx(0.6 * (2 * 3 / (4 + 4)) ** 3)
+    assert _belief(np.zeros((2, 2)), np.zeros((2, 2))) == 0
+
+
+def test_what_a_weak_model_does_not_foresee_is_not_counted_as_wrong(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = rng.random((1500, 5)) < 0.4
+    wrong = rng.random(truth.shape) < 0.05
+    given_labels = np.where(wrong, ~truth, truth).astype(int)
+    seen = truth + rng.normal(0, 1.0, truth.shape)
+    p = 0.05 + 0.9 / (1 + np.exp(-(seen - 0.5) - np.log(0.4 / 0.6)))  # of the given labels
+    found = lw.audit(given_labels, p, multi=True).error_rate.estimate
+    monkeypatch.setattr("labelwright.auditing._multi._belief", lambda y, p: None)
+    as_one_label = lw.audit(given_labels, p, multi=True).error_rate.estimate
+    assert wrong.any(1).mean() < found < as_one_label - 0.1
