@@ -88,3 +88,28 @@ def test_bad_rows_in_the_middle_are_named(shards: Path, tmp_path: Path):
 def test_no_such_columns(shards: Path, tmp_path: Path):
     with pytest.raises(LabelwrightError, match="no column 'q_' for pred_probs"):
         audit_file(shards, id="id", label="label", pred_probs="q_", engine="serial", out=tmp_path / "a.labels")
+
+
+# -- ordered classes ---------------------------------------------------------------------------------------------------
+def ages(path, n=300):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 3, n)
+    stage = x.astype(int)
+    names = np.array(["young", "grown", "old"])
+    given = np.where(np.arange(n) < 20, (stage + 1 + (np.arange(n) % 2)) % 3, stage)
+    pq.write_table(pa.table({"id": np.arange(n), "x": x, "y": x**2, "stage": names[given]}), path)
+    return path
+
+
+def test_ordered_classes_from_a_file(tmp_path):
+    data = ages(tmp_path / "ages.parquet")
+    options = {"label": "stage", "id": "id"}
+    found = audit_file(data, **options, ordered="young,grown,old", out=tmp_path / "a.labels").audit
+    assert found.space.classes == ("young", "grown", "old") and found.space.structure == "ordered"
+    assert found.settings["rank_by"] == "cost"
+    far = found.severity[:20].max()
+    assert far > 1 and np.ptp(found.severity) > 1  # two classes away costs twice
+    with pytest.raises(LabelwrightError, match="leave one of the two out"):
+        audit_file(data, **options, ordered="sorted", multi=True, out=tmp_path / "b.labels")
+    with pytest.raises(LabelwrightError, match="'old' that the order does not list"):
+        audit_file(data, **options, ordered="young,grown", out=tmp_path / "c.labels")

@@ -177,3 +177,18 @@ def test_a_classifier_and_what_excludes_it():
             lw.aggregate(votes, pred_probs=p, **options)
     with pytest.raises(LabelwrightError, match="row per item"):
         lw.aggregate(votes, pred_probs=p[:5])
+
+
+def test_ordered_classes_are_told_to_auto(votes: Path, tmp_path: Path):
+    told = run(votes, "--out", tmp_path / "o.labels", "--ordered", "bee,ant,cat")
+    assert "ordinal" in told["scores"]
+    done = aggregate_file(votes, out=tmp_path / "p.labels", ordered=["bee", "ant", "cat"])
+    assert done.aggregation.space.classes == ("bee", "ant", "cat") and done.aggregation.space.structure == "ordered"
+    assert "ordinal" not in run(votes, "--out", tmp_path / "q.labels")["scores"]
+
+
+@pytest.mark.parametrize("options", [{"multi": True}, {"engine": "serial"}, {"workers": 2}])
+def test_ordered_classes_need_votes_of_one_class_in_memory(votes: Path, tmp_path: Path, options):
+    with pytest.raises(OptionError, match="ordered"):
+        aggregate_file(votes, out=tmp_path / "o.labels", ordered="sorted", **options)
+    assert not (tmp_path / "o.labels").exists()

@@ -126,3 +126,20 @@ def test_errors_say_how_to_mend(make, hint):
 def test_unknown_structure_lists_the_right_ones():
     with pytest.raises(OptionError, match="did you mean 'ordered'"):
         LabelSpace("ab", structure="order")
+
+
+# -- classes in an order ---------------------------------------------------------------------------------------------
+def test_an_order_takes_the_spelling_of_the_labels():
+    assert LabelSpace.in_order("1, 2,3,10", [2, 10, 1]).classes == (1, 2, 3, 10)
+    assert LabelSpace.in_order("1,2,x", ["2", "1"]).classes == ("1", "2", "x")
+    assert LabelSpace.in_order(["low", "high"], ["high"]).classes == ("low", "high")
+    sort = LabelSpace.in_order("sorted", ["10", "9", None])
+    assert sort.classes == ("9", "10") and sort.structure == "ordered"
+    assert LabelSpace.in_order("low,mid,high", ["mid"]).cost()[0].tolist() == [0, 1, 2]
+
+
+def test_an_order_lists_every_class_that_occurs():
+    with pytest.raises(LabelError, match="'mid', 'none' that the order does not list.*pass 'sorted'"):
+        LabelSpace.in_order("low,high", ["low", "mid", "none"])
+    with pytest.raises(LabelError):
+        LabelSpace.in_order("low,low", ["low"])

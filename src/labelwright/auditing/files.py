@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from labelwright.auditing.result import Audit
 from labelwright.auditing.streamed import as_rows, in_memory
 from labelwright.auditing.streamed.source import match
 from labelwright.auditing.verb import audit
-from labelwright.errors import LabelwrightWarning
+from labelwright.errors import LabelwrightWarning, OptionError
 from labelwright.features.content import (
     default_repository,
     holds_paths,
@@ -67,6 +67,7 @@ def audit_file(
     group: str | None = None,
     reviews: str | os.PathLike[str] | None = None,
     hierarchy: str | os.PathLike[str] | None = None,
+    ordered: str | Sequence[Any] | None = None,
     encoder: Any = None,
     train: bool = True,
     split: str | None = None,
@@ -93,6 +94,8 @@ def audit_file(
         encoder: what turns texts or images into vectors, a name, a path or an `Encoder`; its vectors are kept in the repository.
         train: False leaves the out-of-fold predictions out, so that the neighbours alone speak.
         reviews: file with columns item, label and probability.   hierarchy: file with child and parent classes.
+        ordered: the classes from low to high, names or one text with commas, or "sorted" (`LabelSpace.in_order`); columns of
+            probabilities are then in this order. With it, as with a hierarchy, the costliest errors come first.
         split: which part of a data set with several.   out: repository; default: DATA's name with ".labels", here.
         seed: of folds and of the review order.   review_size: items in review_sample.parquet.
         engine, workers: as in `audit`.
@@ -128,7 +131,7 @@ def audit_file(
         keys = item_keys(table, columns.id, columns.content or (columns.label, *columns.pred_probs), files=files)
     labels: Any = label_lists(table, columns) if columns.multi else table[columns.label]
     p = probabilities(table, columns.pred_probs) if rows is None else rows if source.in_passes else in_memory(rows)
-    space = None if hierarchy is None else _hierarchy(hierarchy, labels)
+    space = _space(hierarchy, ordered, labels, columns.multi)
     with warnings.catch_warnings():  # the audit below says it again
         warnings.simplefilter("ignore", LabelwrightWarning)
         if rows is not None and source.in_passes and not columns.multi:
@@ -155,7 +158,7 @@ def audit_file(
     if rows is not None and source.in_passes:
         kept = repo.path / "cache" / f"passes-{_unlike(rows, inputs, vectors, seed)}"
         options |= {"engine": engine or "threads", "workers": workers, "checkpoint": kept}
-    rank_by = options.pop("rank_by", "cost" if hierarchy is not None else "error")
+    rank_by = options.pop("rank_by", "error" if space is None else "cost")
     result = audit(
         inputs.labels, p, vectors, reviews=answers, items=inputs.items, multi=columns.multi, train=train or p is not None,
         rank_by=rank_by, random_state=seed, progress=progress, **options,
@@ -190,11 +193,24 @@ def _name(estimator: Any) -> str:
     return "logistic regression" if estimator is None else repr(estimator)
 
 
-def _hierarchy(path: str | os.PathLike[str], labels: Any) -> LabelSpace:
+def _space(
+    hierarchy: str | os.PathLike[str] | None, ordered: str | Sequence[Any] | None, labels: Any, multi: bool
+) -> LabelSpace | None:
+    """How the classes relate, if anybody said so."""
+    if ordered is not None:
+        if hierarchy is not None or multi:
+            raise OptionError(
+                found=f"ordered classes with {'a hierarchy' if hierarchy is not None else 'several labels per item'}",
+                expected="one structure of the classes, and one class per item",
+                fix="leave one of the two out",
+            )
+        return LabelSpace.in_order(ordered, labels)
+    if hierarchy is None:
+        return None
     from labelwright.auditing.hierarchy import read_hierarchy
 
     classes = LabelSpace.from_labels(labels).classes
-    return LabelSpace(classes, structure="hierarchy", parents=read_hierarchy(Path(path), classes).edges)
+    return LabelSpace(classes, structure="hierarchy", parents=read_hierarchy(Path(hierarchy), classes).edges)
 
 
 def _cached(

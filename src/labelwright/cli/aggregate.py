@@ -28,6 +28,9 @@ def aggregate(
         None, help="How annotators did before: a table with annotator, votes and skill, such as annotators.parquet."
     ),
     multi: bool = typer.Option(False, "--multi", help='Several classes per item: "a|b" in a cell, or one per row.'),
+    ordered: str | None = typer.Option(
+        None, help='Classes from low to high: "low,mid,high", or "sorted" where they sort so.'
+    ),
     engine: str | None = typer.Option(
         None, help="Read the votes in passes: threads, serial, ray, ray://… Default above 20 million votes: threads."
     ),
@@ -59,6 +62,7 @@ def aggregate(
             features=features,
             history=history,
             multi=multi,
+            ordered=ordered,
             engine=engine,
             workers=workers,
             out=out,

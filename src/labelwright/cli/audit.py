@@ -44,6 +44,9 @@ def audit(
     precision: float | None = typer.Option(None, help="Flag as many as keep this expected precision."),
     recall: float | None = typer.Option(None, help="Flag as few as reach this expected recall."),
     hierarchy: Path | None = typer.Option(None, help="Class tree (JSON child -> parent, or CSV child,parent)."),
+    ordered: str | None = typer.Option(
+        None, help='Classes from low to high: "low,mid,high", or "sorted" where they sort so.'
+    ),
     split: str | None = typer.Option(None, help="Which part of a data set with several."),
     out: Path | None = typer.Option(None, help="Label repository to write; default: NAME.labels here."),
     seed: int = typer.Option(0, min=0, help="Seed of folds and of the review order."),
@@ -63,7 +66,8 @@ def audit(
     if numbers or predictions:
         classes_only = {
             "--pred-probs": pred_probs, "--no-training": no_training, "--multi": multi, "--reviews": reviews, "--budget": budget,
-            "--precision": precision, "--recall": recall, "--hierarchy": hierarchy, "--engine": engine, "--workers": workers,
+            "--precision": precision, "--recall": recall, "--hierarchy": hierarchy, "--ordered": ordered, "--engine": engine,
+            "--workers": workers,
         }  # fmt: skip
         _numbers(
             [name for name, value in classes_only.items() if value], numbers, as_json, data=data, label=label, id=id, text=text,
@@ -74,8 +78,8 @@ def audit(
     with say.progress() as progress:
         found = audit_file(
             data, label=label, id=id, text=text, image=image, features=features, pred_probs=pred_probs, multi=multi,
-            group=group, encoder=encoder, train=not no_training, reviews=reviews, hierarchy=hierarchy, split=split, out=out,
-            seed=seed, review_size=review_size, engine=engine, workers=workers,
+            group=group, encoder=encoder, train=not no_training, reviews=reviews, hierarchy=hierarchy, ordered=ordered,
+            split=split, out=out, seed=seed, review_size=review_size, engine=engine, workers=workers,
             budget=budget, precision=precision, recall=recall, explain=_explain, progress=progress,
         )  # fmt: skip
     tell(found.audit, content=found.content, keys_made=found.columns.id is None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ def aggregate_file(
     features: str | os.PathLike[str] | None = None,
     history: str | os.PathLike[str] | None = None,
     multi: bool = False,
+    ordered: str | Sequence[Any] | None = None,
     engine: str | None = None,
     workers: int | None = None,
     out: str | os.PathLike[str] | None = None,
@@ -68,6 +69,8 @@ def aggregate_file(
         pred_probs, features: a table with a column item and numbers in the others (probabilities: a column per class, called
             like it), or an .npy file with a row per item, in the order in which the items first occur among the votes.
         multi: an annotator may see several classes in an item: in one cell, "a|b", or one per row.
+        ordered: the classes from low to high, names or one text with commas, or "sorted" (`LabelSpace.in_order`); "auto" then
+            mixes the ordinal model in.
         engine, workers: read the votes in passes, as in `aggregate_rows`; also where there are more than 20 million.
         out: repository; default: the name of the file with ".labels", here.
 
@@ -76,11 +79,12 @@ def aggregate_file(
     """
     from labelwright.store import Repository, fingerprint, read_items
 
-    _check_together(multi, engine, pred_probs, features, gold, history)
+    _check_together(multi, engine, ordered, pred_probs, features, gold, history)
     names = [item, annotator, label]
     name = Path(votes).resolve().name
     where = out or Path((name.split(".")[0] or name) + ".labels")
     if engine is not None or workers is not None or _many(Path(votes)):
+        _check_together(False, "threads", ordered)
         return _in_passes(votes, names, method, gold, engine, workers, Path(where), seed, progress, options)
     table = read_items(votes)
     _check_columns(table, {"item": item, "annotator": annotator, "label": label}, Path(votes).name)
@@ -91,7 +95,7 @@ def aggregate_file(
         labels = found.items["classes"].to_pylist()
         read = None
     else:
-        read = Votes.from_table(cast)
+        read = Votes.from_table(cast, None if ordered is None else LabelSpace.in_order(ordered, cast["label"]))
         truth = None if gold is None else read_items(gold)
         if truth is not None:
             _check_columns(truth, {"item": "item", "label": "label"}, Path(gold or "").name)
@@ -114,7 +118,7 @@ def aggregate_file(
 
 def _check_together(multi: bool, engine: str | None, *others: Any) -> None:
     """What several classes per item, and passes, do not go with."""
-    named = dict(zip(("pred_probs", "features", "gold", "history"), others))
+    named = dict(zip(("ordered", "pred_probs", "features", "gold", "history"), others))
     given = [name for name, value in named.items() if value is not None]
     if multi and given:
         raise OptionError(

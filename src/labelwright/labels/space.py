@@ -91,6 +91,32 @@ class LabelSpace:
             names.sort(key=lambda n: (int(n), n))
         return cls(names, **structure)
 
+    @classmethod
+    def in_order(cls, order: str | Sequence[Any], labels: Any) -> LabelSpace:
+        """The ordered space of classes listed from low to high, each spelled as the labels spell it.
+
+        Args:
+            order: names, or one text with commas between them; "sorted" takes the classes of the labels as they sort.
+            labels: what the space is for; a class need not occur, but what occurs must be listed.
+
+        >>> LabelSpace.in_order("low,mid,high", ["mid", "low"]).classes
+        ('low', 'mid', 'high')
+        """
+        found = cls.from_labels(labels).classes
+        if order == "sorted":
+            return cls(found, structure="ordered")
+        spelled = {str(c): c for c in found}
+        listed = [part.strip() for part in order.split(",")] if isinstance(order, str) else [str(c) for c in order]
+        missing = [name for name in spelled if name not in listed]
+        if missing:
+            raise LabelError(
+                found=f"the classes {', '.join(map(repr, missing[:5]))} that the order does not list",
+                expected="all classes from low to high",
+                fix="list them where they belong, or pass 'sorted' where they sort as they should",
+            )
+        numbers = all(isinstance(c, int) for c in found)
+        return cls([spelled.get(n, int(n) if numbers and n.isdecimal() else n) for n in listed], structure="ordered")
+
     def __len__(self) -> int:
         return len(self.classes)
 
