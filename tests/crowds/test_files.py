@@ -192,3 +192,13 @@ def test_ordered_classes_need_votes_of_one_class_in_memory(votes: Path, tmp_path
     with pytest.raises(OptionError, match="ordered"):
         aggregate_file(votes, out=tmp_path / "o.labels", ordered="sorted", **options)
     assert not (tmp_path / "o.labels").exists()
+
+
+def test_what_passes_cannot_hear_is_refused_however_they_come_about(votes: Path, tmp_path: Path, monkeypatch):
+    np.save(tmp_path / "p.npy", probabilities(crowd()[1]))
+    for options in ({"pred_probs": tmp_path / "p.npy"}, {"multi": True}, {"history": votes}):
+        with pytest.raises(OptionError, match="leave engine and workers out"):
+            aggregate_file(votes, out=tmp_path / "o.labels", workers=2, **options)
+    monkeypatch.setattr(files, "LARGE", 10)
+    with pytest.raises(OptionError, match="aggregate parts of the items"):
+        aggregate_file(votes, out=tmp_path / "o.labels", multi=True)

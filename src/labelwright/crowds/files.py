@@ -84,7 +84,7 @@ def aggregate_file(
     name = Path(votes).resolve().name
     where = out or Path((name.split(".")[0] or name) + ".labels")
     if engine is not None or workers is not None or _many(Path(votes)):
-        _check_together(False, "threads", ordered)
+        _check_together(multi, "threads", ordered, pred_probs, features, gold, history)
         return _in_passes(votes, names, method, gold, engine, workers, Path(where), seed, progress, options)
     table = read_items(votes)
     _check_columns(table, {"item": item, "annotator": annotator, "label": label}, Path(votes).name)
@@ -131,7 +131,7 @@ def _check_together(multi: bool, engine: str | None, *others: Any) -> None:
         raise OptionError(
             found=f"an engine with {' and '.join(given or ['multi'])}",
             expected="votes of one class each, and gold if there is any",
-            fix="leave the engine out: what fits into memory needs none",
+            fix="leave engine and workers out: what fits into memory needs none; of more votes aggregate parts of the items",
         )
 
 
