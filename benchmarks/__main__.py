@@ -27,6 +27,7 @@ SUBJECTS = {
     "confident": "confident_learning_vs_cleanlab",
     "neighbours": "neighbours_speed",
     "encoders": "encoder_throughput",
+    "report": "report_speed",
     "store": "store_speed",
     "kills": "store_kills",
     "soft": "soft_label_files",

@@ -318,6 +318,17 @@ def _mebibytes(row: dict[str, Any]) -> str:
     return f"{own:.0f}, {own / row['peak_ratio']:.0f}"
 
 
+def report(found: dict[str, dict[str, float]]) -> str:
+    """Seconds and size of the report."""
+    rows = [
+        f"| {name} | {r['report_s']:.1f} | {r['saved_s']:.1f} | {r['report_mb']:.1f} |" for name, r in found.items()
+    ]
+    return (
+        "\n".join(["| audit | report, CPU s | all files, CPU s | report, MB |", "| --- | ---: | ---: | ---: |", *rows])
+        + "\n"
+    )
+
+
 def review(desk: dict[str, Any], keys: dict[str, Any]) -> str:
     """The figures of the review app beside what they must not exceed."""
     slow = keys["key_to_next_item"][0]
@@ -364,6 +375,7 @@ def main() -> None:
         "PLANTED RULES": planted_rules(_result("label_model")),
         "CLASSIFIER": classifier(_result("crowd_with_classifier")),
         "LARGE": large(_result("crowd_models")["large"]),
+        "REPORT": report(_result("report")),
         "REVIEW": review(_result("desk"), _result("review_latency")),
         "TRAINING": training(_result("training")),
         "LOSSES": losses(_result("losses")),
