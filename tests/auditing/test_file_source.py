@@ -113,3 +113,18 @@ def test_ordered_classes_from_a_file(tmp_path):
         audit_file(data, **options, ordered="sorted", multi=True, out=tmp_path / "b.labels")
     with pytest.raises(LabelwrightError, match="'old' that the order does not list"):
         audit_file(data, **options, ordered="young,grown", out=tmp_path / "c.labels")
+
+
+@pytest.mark.parametrize("engine", [None, "serial"])
+def test_probabilities_of_ordered_classes_are_told_by_their_names(tmp_path, engine):
+    table = pq.read_table(ages(tmp_path / "ages.parquet"))
+    near = np.exp(-2 * (table["x"].to_numpy()[:, None] - np.array([0.5, 1.5, 2.5])) ** 2)
+    p = dict(zip(("young", "grown", "old"), (near / near.sum(1, keepdims=True)).T))
+    found = []
+    for name, order in (("a", ("young", "grown", "old")), ("b", ("old", "young", "grown"))):
+        columns = {"id": table["id"], "stage": table["stage"]} | {f"p_{c}": p[c] for c in order}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+        options = {"label": "stage", "id": "id", "pred_probs": "p_", "ordered": "young,grown,old", "engine": engine}
+        found.append(audit_file(tmp_path / f"{name}.parquet", **options, out=tmp_path / f"{name}.labels").audit)
+    np.testing.assert_allclose(found[0].error_prob, found[1].error_prob)
+    assert found[0].error_prob[:20].mean() > 0.5 > 10 * found[0].error_prob[20:].mean()

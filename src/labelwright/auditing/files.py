@@ -95,7 +95,8 @@ def audit_file(
         train: False leaves the out-of-fold predictions out, so that the neighbours alone speak.
         reviews: file with columns item, label and probability.   hierarchy: file with child and parent classes.
         ordered: the classes from low to high, names or one text with commas, or "sorted" (`LabelSpace.in_order`); columns of
-            probabilities are then in this order. With it, as with a hierarchy, the costliest errors come first.
+            probabilities that do not end in the names of the classes are in this order. With it, as with a hierarchy, the
+            costliest errors come first.
         split: which part of a data set with several.   out: repository; default: DATA's name with ".labels", here.
         seed: of folds and of the review order.   review_size: items in review_sample.parquet.
         engine, workers: as in `audit`.
