@@ -177,18 +177,24 @@ def crowds(found: dict[str, Any]) -> str:
 def mixtures(found: dict[str, Any]) -> str:
     """`auto` against the best of the plain rivals, per set; and with everything chosen on the other sets."""
     out = [
-        "| set | auto | best rival by accuracy | 90 % interval, points | least log loss of the rivals | chosen on the others |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| set | auto | best rival by accuracy | 90 % interval, points | crowd-kit's as it stops | 90 % interval, points "
+        "| least log loss of the rivals | chosen on the others |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for case, row in found["auto"].items():
-        low, high = (100 * x for x in row["mix"]["interval"])
-        other = found["leave one set out"]["any"][case]
+        other, stops = found["leave one set out"]["any"][case], row["as crowd-kit stops"]
         out.append(
             f"| {case} | {row['mix']['accuracy']:.3f}, {row['mix']['nll']:.3f} | {row['best by accuracy']} {row['accuracy']:.3f} "
-            f"| {low:+.1f} to {high:+.1f} | {row['least nll by']} {row['least nll']:.3f} "
+            f"| {points(row['mix']['interval'])} | {stops['accuracy']:.3f} | {points(stops['interval'])} "
+            f"| {row['least nll by']} {row['least nll']:.3f} "
             f"| {other['accuracy']:.3f}, {other['nll']:.3f} |"
         )
     return "\n".join(out) + "\n"
+
+
+def points(interval: list[float]) -> str:
+    low, high = (100 * x for x in interval)
+    return f"{low:+.1f} to {high:+.1f}"
 
 
 def speeds(found: dict[str, Any]) -> str:

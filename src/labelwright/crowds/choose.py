@@ -197,17 +197,41 @@ def stack(
     return weights, trace
 
 
-def weigh(found: Compared) -> tuple[np.ndarray, list[float]]:
+def weigh(found: Compared, trusted: str | None = None) -> tuple[np.ndarray, list[float]]:
     """Weights (M,) of the methods, and the objective per step.
 
     Each is credited with one vote beforehand. Where classes are known, they decide, and the weights that the votes give count
     as `KNOWN` of them: votes cannot show an error that all annotators share, known classes do.
+
+    trusted: the method that gets all held-out votes, however well the others foretold them.
     """
-    weights, trace = stack(found.votes, np.ones(len(found.names)))
+    credit = np.ones(len(found.names))
+    if trusted is None:
+        weights, trace = stack(found.votes, credit)
+    else:
+        credit[found.names.index(trusted)] += len(found.votes)
+        weights = credit / credit.sum()
+        trace = [float(np.log(found.votes @ weights).sum())]
     return stack(found.truth, KNOWN * weights) if len(found.truth) else (weights, trace)
 
 
-def mixture_scores(found: Compared, random_state: int) -> dict[str, dict[str, float]]:
+def beside_the_class(found: Compared, other: str, votes_per_item: float) -> float:
+    """Nats by which `other` knows the votes of an item better than the mixture of the methods that look for its class.
+
+    More than log K says that what people see in an item is, for the greater part, not its class.
+    """
+    classes = without_method(found, other)
+    mixture = classes.votes @ weigh(classes._replace(truth=classes.truth[:0]))[0]
+    return float(np.log(found.votes[:, found.names.index(other)] / mixture).mean() * votes_per_item)
+
+
+def without_method(found: Compared, name: str) -> Compared:
+    kept = [column for column, one in enumerate(found.names) if one != name]
+    names = tuple(found.names[column] for column in kept)
+    return found._replace(names=names, votes=found.votes[:, kept], truth=found.truth[:, kept])
+
+
+def mixture_scores(found: Compared, random_state: int, trusted: str | None = None) -> dict[str, dict[str, float]]:
     """`figures` of the methods and of their mixture, its weights learnt on one half of the items and scored on the other; of
     hidden classes where no vote was held out."""
     voted = len(found.votes) > 0
@@ -216,7 +240,7 @@ def mixture_scores(found: Compared, random_state: int) -> dict[str, dict[str, fl
     mixed = np.empty(len(seen))
     for part in (half, ~half):
         others = found._replace(votes=seen[~part]) if voted else found._replace(truth=seen[~part])
-        mixed[part] = seen[part] @ weigh(others)[0]
+        mixed[part] = seen[part] @ weigh(others, trusted)[0]
     return figures((*found.names, MIXTURE), np.column_stack([seen, mixed]), item)
 
 

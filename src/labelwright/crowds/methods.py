@@ -10,6 +10,7 @@ import numpy as np
 from labelwright.crowds.dawid_skene import fit_dawid_skene
 from labelwright.crowds.fit import Fit, Method
 from labelwright.crowds.glad import fit_glad
+from labelwright.crowds.groups import fit_groups
 from labelwright.crowds.label_model import fit_label_model
 from labelwright.crowds.mace import fit_mace
 from labelwright.crowds.one_coin import fit_one_coin
@@ -48,6 +49,7 @@ METHODS: dict[str, Method] = {
     "ordinal": fit_ordinal,
     "label_model": _label_model,
     "top_two": fit_top_two,
+    "groups": fit_groups,
     "average": fit_average,
 }
 
@@ -64,6 +66,7 @@ DESCRIPTIONS = {
     "ordinal": "ordered classes: confusion rows around a shifted, blurred view of the true class",
     "label_model": "rules: one accuracy each, those that copy each other counted less",
     "top_two": "the best answer, the one it is confused with, and how often",
+    "groups": "how items are answered that are answered alike, whatever their class",
     "average": "the mean of the labels of seven models",
 }
 """What each model is, in one line."""

@@ -35,7 +35,7 @@ def fit_vote_shares(votes: Prepared, *, pseudo_count: float | None = None, rando
     )
     prob = (count + spread / k) / (total + spread)[pairs.item]
     rest = spread * (1 - np.diff(pairs.start) / k) / (total + spread)
-    prob, rest = _clamp(pairs, prob, rest)
+    prob, rest = clamp(pairs, prob, rest)
     prior = class_counts(pairs, prob, rest, np.full(k, 1 / k))
     labels = pairs.soft(votes, prob, rest, np.full(k, 1 / k))
     left_out = np.where(votes.gold[votes.item] >= 0, prob[pairs.own], (own + spread / k) / (others + spread))
@@ -44,7 +44,7 @@ def fit_vote_shares(votes: Prepared, *, pseudo_count: float | None = None, rando
         p = labels[np.asarray(items)].dense().astype(np.float64)
         return p / p.sum(1, keepdims=True)
 
-    skill, details = _mean(votes, left_out), {"pseudo_count": spread}
+    skill, details = voter_means(votes, left_out), {"pseudo_count": spread}
     return Fit("vote_shares", labels, prior / prior.sum(), skill, vote_prob=vote_prob, details=details)
 
 
@@ -52,7 +52,7 @@ def fit_majority(votes: Prepared, *, random_state: int = 0) -> Fit:
     """The class with most votes; classes that tie share evenly. The skill of an annotator is its agreement with that."""
     pairs, count, _ = _counts(votes)
     prob = _winners(pairs, count)
-    return _plain("majority", votes, pairs, prob, _mean(votes, prob[pairs.own]))
+    return _plain("majority", votes, pairs, prob, voter_means(votes, prob[pairs.own]))
 
 
 def fit_softmax_shares(votes: Prepared, *, random_state: int = 0) -> Fit:
@@ -64,7 +64,7 @@ def fit_softmax_shares(votes: Prepared, *, random_state: int = 0) -> Fit:
     unlisted = votes.n_classes - np.diff(pairs.start)
     with np.errstate(divide="ignore"):
         prob, rest, _ = pairs.softmax(count, np.log(unlisted))
-    return _plain("softmax_shares", votes, pairs, prob, _mean(votes, _winners(pairs, count)[pairs.own]), rest)
+    return _plain("softmax_shares", votes, pairs, prob, voter_means(votes, _winners(pairs, count)[pairs.own]), rest)
 
 
 def fit_wawa(votes: Prepared, *, random_state: int = 0) -> Fit:
@@ -73,7 +73,7 @@ def fit_wawa(votes: Prepared, *, random_state: int = 0) -> Fit:
     Ties share. Source: Appen's Wawa as in crowd-kit; system 120.
     """
     pairs, count, _ = _counts(votes)
-    skill = _mean(votes, _winners(pairs, count)[pairs.own])
+    skill = voter_means(votes, _winners(pairs, count)[pairs.own])
     return _plain("wawa", votes, pairs, _weighted(votes, pairs, skill), skill)
 
 
@@ -88,7 +88,7 @@ def fit_zero_based_skill(votes: Prepared, *, n_iter: int = 100, random_state: in
     skill = np.full(votes.n_annotators, 1 / votes.n_classes + 1e-5)
     for step in range(n_iter):
         winners = _winners(pairs, _weighted(votes, pairs, skill))
-        skill = skill + 0.5 ** (step // 20) * (_mean(votes, winners[pairs.own], empty=0.0) - skill)
+        skill = skill + 0.5 ** (step // 20) * (voter_means(votes, winners[pairs.own], empty=0.0) - skill)
     prob = _weighted(votes, pairs, skill)
     skill = np.where(np.bincount(votes.annotator, minlength=len(skill)) > 0, skill, np.nan)
     return _plain("zero_based_skill", votes, pairs, prob, skill)
@@ -101,7 +101,7 @@ def _counts(votes: Prepared) -> tuple[Pairs, np.ndarray, np.ndarray]:
     return pairs, count, np.bincount(votes.item, votes.weight, votes.n_items)
 
 
-def _clamp(pairs: Pairs, prob: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def clamp(pairs: Pairs, prob: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Known classes have everything."""
     known = pairs.gold >= 0
     prob = np.where(known[pairs.item], 0.0, prob)
@@ -115,7 +115,7 @@ def _winners(pairs: Pairs, count: np.ndarray) -> np.ndarray:
     top = np.zeros(len(some))
     top[some] = np.maximum.reduceat(count, pairs.start[:-1][some]) if some.any() else 0.0
     first = (count >= top[pairs.item] * (1 - 1e-9)).astype(np.float64)
-    return _clamp(pairs, first / pairs.total(first)[pairs.item], np.zeros(len(some)))[0]
+    return clamp(pairs, first / pairs.total(first)[pairs.item], np.zeros(len(some)))[0]
 
 
 def _weighted(votes: Prepared, pairs: Pairs, skill: np.ndarray) -> np.ndarray:
@@ -123,10 +123,10 @@ def _weighted(votes: Prepared, pairs: Pairs, skill: np.ndarray) -> np.ndarray:
     weight = votes.weight * np.maximum(np.nan_to_num(skill), LEAST)[votes.annotator]
     count = np.bincount(pairs.own, weight, len(pairs.item))
     total = np.bincount(votes.item, weight, votes.n_items)
-    return _clamp(pairs, count / np.where(total > 0, total, 1)[pairs.item], np.zeros(votes.n_items))[0]
+    return clamp(pairs, count / np.where(total > 0, total, 1)[pairs.item], np.zeros(votes.n_items))[0]
 
 
-def _mean(votes: Prepared, value: np.ndarray, empty: float = np.nan) -> np.ndarray:
+def voter_means(votes: Prepared, value: np.ndarray, empty: float = np.nan) -> np.ndarray:
     """(A,) weighted mean over the votes of each annotator."""
     total = np.bincount(votes.annotator, votes.weight, votes.n_annotators)
     summed = np.bincount(votes.annotator, votes.weight * value, votes.n_annotators)

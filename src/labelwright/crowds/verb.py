@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 
 from labelwright.crowds.aggregation import Aggregation, annotator_table, item_table, others_tables
-from labelwright.crowds.choose import MIXTURE, compare, mix, mixture_scores, weigh
+from labelwright.crowds.choose import (
+    MIXTURE,
+    Compared,
+    beside_the_class,
+    compare,
+    mix,
+    mixture_scores,
+    weigh,
+    without_method,
+)
 from labelwright.crowds.fit import Fit, Method
+from labelwright.crowds.groups import MOST, table_size
 from labelwright.crowds.history import HEARS, heard, read_history
 from labelwright.crowds.methods import METHODS
 from labelwright.crowds.ordinal import fits_memory
@@ -24,6 +34,9 @@ QUICK = ("vote_shares", "one_coin", "dawid_skene")
 """The same above `MANY` votes."""
 
 MANY = 1_000_000
+
+CHECK = "groups"
+"""Where this model foretells votes so much better that the classes cannot explain them, it takes the place of the mixture."""
 
 ORDERED = ("ordered", "score")
 """Structures of classes for which "ordinal" is mixed in too, where its confusion matrices fit into memory."""
@@ -53,7 +66,8 @@ def aggregate(
             items, with `annotator` and `label` as the other two. A missing label is an abstention.
         method: a name in `METHODS`, or "auto": the mean of the labels of the models in `AUTO` (and "ordinal" where the
             space is ordered), by the weights with which they best foretell votes (and known classes) they have not seen;
-            `Aggregation.others` has the weights.
+            `Aggregation.others` has the weights. Where latent groups of items foretell votes so much better that the classes
+            cannot explain them, "groups" stands alone, unless known classes speak against it; a note says so.
         gold: true classes of some items: {item: class}, or a table with the columns item and label. Every method learns
             from them, and these items get them; "auto" also weighs the models by them.
         pred_probs: (N, K) a classifier's probabilities, rows in the order in which the items first occur, columns in that of the
@@ -181,17 +195,39 @@ def _auto(
     names: tuple[str, ...] = AUTO if len(votes) <= MANY else QUICK
     if votes.space.structure in ORDERED and len(votes) <= MANY and fits_memory(votes):
         names += ("ordinal",)
+    if len(votes) <= MANY and table_size(votes) <= MOST:
+        names += (CHECK,)
     methods = {name: heard(name, earlier) for name in names}
     found = compare(methods, votes, random_state=random_state, progress=progress)
     if not found.enough:
         votes.notes.append("too few items have two votes to tell models apart: the vote shares are taken")
         return METHODS["vote_shares"](votes, random_state=random_state), {}, {}
-    weights, trace = weigh(found)
+    found, trusted = _checked(found, votes)
+    weights, trace = weigh(found, trusted)
     fits = {name: methods[name](votes, random_state=random_state) for name in found.names}
-    scores = mixture_scores(found, random_state)
+    scores = mixture_scores(found, random_state, trusted)
     for name, weight in zip(found.names, weights.tolist()):
         scores.setdefault(name, {})["weight"] = weight
-    return mix(list(fits.values()), weights, trace), fits, scores
+    mixed = mix(list(fits.values()), weights, trace)
+    if trusted:
+        mixed.details.update(fits[trusted].details)
+    return mixed, fits, scores
+
+
+def _checked(found: Compared, votes: Prepared) -> tuple[Compared, str | None]:
+    """What is to be mixed, and `CHECK` where the votes tell more of an item than its class could."""
+    if CHECK not in found.names:
+        return found, None
+    several = np.diff(votes.start)[found.item].mean() if len(found.item) else 0.0
+    told, most = beside_the_class(found, CHECK, float(several)) if len(found.item) else 0.0, np.log(votes.n_classes)
+    if told <= most:
+        return without_method(found, CHECK), None
+    votes.notes.append(
+        f"the votes tell more of an item beside its class than a class could ({told:.1f} nats, log K is {most:.1f}): people "
+        "share ideas that are none of the classes, and agreeing with them is no sign of skill. So all annotators count alike; "
+        "gold tells who knows better, or look whether a class is missing"
+    )
+    return found, CHECK
 
 
 def _chosen(votes: Prepared, scores: dict[str, dict[str, float]]) -> str:
