@@ -247,8 +247,8 @@ def planted_rules(found: dict[str, Any]) -> str:
         cells = []
         for runs in sizes.values():
             accuracy, nll = (np.mean([r[arm]["all"][i] for r in runs]) for i in (0, 1))
-            first = f" ({runs[0][arm]['first']:.2f})" if "first" in runs[0][arm] else ""
-            cells.append(f"{accuracy:.3f}, {nll:.3f}, {np.mean([r[arm]['seconds'] for r in runs]):.2f}{first}")
+            first = f" ({runs[0][arm]['first']:.3f})" if "first" in runs[0][arm] else ""
+            cells.append(f"{accuracy:.3f}, {nll:.3f}, {np.mean([r[arm]['seconds'] for r in runs]):.3f}{first}")
         out.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(out) + "\n"
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwright.crowds import _one_accuracy
+from labelwright.crowds import _one_accuracy, _vote_cells
 from labelwright.crowds._voices import Copies, _together, overlaps, voices
 from labelwright.crowds._vote_cells import some_items, sort_cells
 from labelwright.crowds.label_model import fit_label_model
@@ -119,7 +119,7 @@ def test_one_step_by_hand():
 def test_agreement_is_counted_as_in_a_loop(case):
     matrix, k = case
     votes = prepared(matrix, k)
-    pairs = overlaps(sort_cells(votes))
+    pairs = overlaps([sort_cells(votes)])
     got = {(a, b): (x, y) for a, b, x, y in zip(pairs.a, pairs.b, pairs.agreed, pairs.both)}
     want = {}
     for a in range(matrix.shape[1]):
@@ -385,17 +385,56 @@ def test_cells_are_sorted_by_item_and_class():
 @pytest.mark.parametrize("full", [0.5, 0.02])
 def test_pairs_are_counted_alike_densely_and_sparsely(full):
     rows = sp.csr_matrix((np.random.default_rng(0).random((400, 12)) < full).astype(np.float32))
-    a, b, both = _together(rows)
-    table = rows.toarray().T @ rows.toarray()
-    want = np.triu(table, 1)
-    np.testing.assert_array_equal(np.stack([a, b]), np.nonzero(want))
-    np.testing.assert_array_equal(both, want[a, b])
-    np.testing.assert_array_equal(_together(rows, a[::2], b[::2])[2], want[a, b][::2])
+    np.testing.assert_array_equal(_together(rows).toarray(), rows.toarray().T @ rows.toarray())
+
+
+@pytest.mark.parametrize("options", [{}, {"prior": "learn"}, {"abstentions": "informative"}])
+@pytest.mark.parametrize("one_class", [False, True])
+def test_blocks_change_nothing(monkeypatch, options, one_class):
+    matrix, _, _ = planted(700, 9, 3, seed=5, speaks=0.4)
+    matrix[:, 8] = np.where(np.arange(700) % 10 < 8, matrix[:, 0], matrix[:, 8])
+    if one_class:  # rules that know one class each, compared by how often they fire together
+        matrix = np.where(matrix == np.arange(9) % 3, matrix, -1)
+        matrix[:, 8] = np.where(matrix[:, 0] >= 0, 0, -1)
+    matrix[100:160] = -1
+    gold = np.where(np.arange(700) % 20 == 0, 1, -1)
+    votes = prepared(matrix, 3, gold)
+    whole = fit_label_model(votes, **options)
+    monkeypatch.setattr(_vote_cells, "BLOCK", 64)
+    blocks = _vote_cells.blocks_of(votes)
+    assert len(blocks) == 11 and sum(len(block) for block in blocks) == len(votes)
+    parts = fit_label_model(votes, **options)
+    np.testing.assert_allclose(posterior(parts), posterior(whole), atol=1e-6)
+    np.testing.assert_allclose(parts.details["weight"], whole.details["weight"], atol=1e-9)
+    np.testing.assert_allclose(parts.trace, whole.trace, rtol=1e-9)
+    assert [pair[:2] for pair in parts.details["pairs"]] == [pair[:2] for pair in whole.details["pairs"]] == [(0, 8)]
+
+
+@given(seed=st.integers(0, 1000), m=st.sampled_from([5, 70]))
+@settings(max_examples=10)
+def test_voices_are_found_per_set_of_copiers(seed, m):
+    """As by a loop over the cells, with few and with more than 62 sources that copy."""
+    rng = np.random.default_rng(seed)
+    matrix = np.where(rng.random((40, m)) < 0.5, rng.integers(0, 2, (40, m)), -1)
+    cells = sort_cells(prepared(matrix, 2))
+    a, b = np.nonzero(np.triu(rng.random((m, m)) < (0.5 if m == 5 else 0.05), 1))
+    pairs = Copies(a, b, rng.uniform(0.1, 1, len(a)))
+    r = np.eye(m)
+    r[a, b] = r[b, a] = pairs.r
+    want = np.ones(len(cells.source))
+    for g in range(len(cells.item)):
+        mine = slice(cells.start[g], cells.start[g + 1])
+        near = r[np.ix_(cells.source[mine], cells.source[mine])]
+        w = np.ones(len(near))
+        for _ in range(30):
+            w = w / (near @ w)
+        want[mine] = w
+    np.testing.assert_allclose(voices(cells, pairs), want, atol=1e-9)
 
 
 def test_very_strong_votes_do_not_overflow():
     """60 sources that always agree, each all but certain: their odds are beyond what exp can hold."""
     cells = sort_cells(prepared(np.zeros((4, 60), int), 2))
-    fit = _one_accuracy._Fit.of(cells, np.ones(240), False, np.full(60, 1 - 1e-9), np.full(2, 0.5))
-    np.testing.assert_allclose(fit.prob, 1)
+    fit = _one_accuracy._Fit.of([cells], [np.ones(240)], False, np.full(60, 1 - 1e-9), np.full(2, 0.5))
+    np.testing.assert_allclose(fit.blocks[0].prob, 1)
     assert (cells.matrix(np.ones(240)) @ _one_accuracy.log_odds(fit.accuracy, 2)).min() > 800

@@ -11,6 +11,7 @@ import numpy as np
 from labelwright.crowds._accelerate import climb, leapt
 from labelwright.crowds._vote_cells import Cells, some_items
 
+Blocks = list[Cells]
 Counts = tuple[np.ndarray, ...]
 
 ACCURACY, STRENGTH = 0.8, 30.0
@@ -26,68 +27,89 @@ SOME = 10_000
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """accuracy: (A,).   prior: (K,).   prob: (G,) posterior of each cell.   rest: (N,) mass of the classes nobody voted for.
-    trace: objective per step, never falling."""
+    """accuracy: (A,).   prior: (K,).   Per block: prob, (G,) posterior of each cell; rest, (N,) mass of the classes nobody voted
+    for.   trace: objective per step, never falling."""
 
     accuracy: np.ndarray
     prior: np.ndarray
-    prob: np.ndarray
-    rest: np.ndarray
+    prob: list[np.ndarray]
+    rest: list[np.ndarray]
     trace: list[float]
 
 
 @dataclass(eq=False)
-class _Fit:
-    """What stays the same from step to step, and where the fit stands.
+class _Block:
+    """What stays the same from step to step, and the posteriors.
 
-    says: (G, A) weights of the votes.   teaches: (N,), taught: (G,) the same of the cells.   total: (A,) what the votes of a
-    source teach.   known: the items of known class.   true: the cells of those classes.   learn: whether the prior is learnt.
+    says: (G, A) weights of the votes.   teaches: (N,), taught: (G,) what the votes of an item, of a cell teach.   known: the
+    items of known class.   true: the cells of those classes.   prob, rest: see `State`.
     """
 
     cells: Cells
     says: Any
     teaches: np.ndarray
     taught: np.ndarray
-    total: np.ndarray
     known: np.ndarray
     true: np.ndarray
-    learn: bool
-    accuracy: np.ndarray
-    prior: np.ndarray
     prob: np.ndarray
     rest: np.ndarray
 
     @classmethod
-    def of(cls, cells: Cells, weight: np.ndarray, learn: bool, accuracy: np.ndarray, prior: np.ndarray) -> _Fit:
+    def of(cls, cells: Cells, weight: np.ndarray) -> _Block:
         teaches = np.where(cells.gold >= 0, 1.0, INFERRED)
-        says, taught = cells.matrix(weight), cells.spread(teaches[cells.held])
         known = np.flatnonzero(cells.gold >= 0)
         true = np.flatnonzero(cells.gold[cells.item] == cells.label) if len(known) else known
         none = np.zeros(0)
-        fit = cls(cells, says, teaches, taught, says.T @ taught, known, true, learn, accuracy, prior, none, none)
-        fit.prob, fit.rest, _ = _posterior(fit)
+        return cls(cells, cells.matrix(weight), teaches, cells.spread(teaches[cells.held]), known, true, none, none)
+
+
+@dataclass(eq=False)
+class _Fit:
+    """Where the fit stands.   total: (A,) what the votes of a source teach.   learn: whether the prior is learnt."""
+
+    blocks: list[_Block]
+    total: np.ndarray
+    learn: bool
+    accuracy: np.ndarray
+    prior: np.ndarray
+
+    @classmethod
+    def of(cls, cells: Blocks, weights: list[np.ndarray], learn: bool, accuracy: np.ndarray, prior: np.ndarray) -> _Fit:
+        blocks = [_Block.of(*both) for both in zip(cells, weights)]
+        total = sum((block.says.T @ block.taught for block in blocks), np.zeros(len(accuracy)))
+        fit = cls(blocks, total, learn, accuracy, prior)
+        fit.believe()
         return fit
+
+    def believe(self) -> float:
+        """Posteriors from the accuracies and the prior; what the items add to the objective."""
+        gain, value = log_odds(self.accuracy, len(self.prior)), 0.0
+        for block in self.blocks:
+            block.prob, block.rest, loglik = _posterior(block, gain, self.prior)
+            value += float(block.teaches @ loglik)
+        return value
 
     def counts(self) -> Counts:
         """(A,) right votes by the posteriors, and (K,) shares of the classes."""
-        taught, prior = self.taught * self.prob, self.prior
-        if self.learn:
-            k = self.cells.n_classes
-            mass = np.bincount(self.cells.label, taught, k)
-            mass = mass + unvoted_mass(self.cells, prior, self.rest, self.teaches) + 1
-            prior = mass / mass.sum()
-        return self.says.T @ taught, prior
+        right, prior = np.zeros(len(self.accuracy)), self.prior
+        mass = np.ones(len(prior))
+        for block in self.blocks:
+            taught = block.taught * block.prob
+            right += block.says.T @ taught
+            if self.learn:
+                mass += np.bincount(block.cells.label, taught, len(prior))
+                mass += unvoted_mass(block.cells, prior, block.rest, block.teaches)
+        return right, mass / mass.sum() if self.learn else prior
 
     def step(self, counts: Counts) -> tuple[float, Counts]:
         """The accuracies and the prior that are likeliest given the counts; their objective, and new counts."""
         right, self.prior = counts
-        k = self.cells.n_classes
+        k = len(self.prior)
         accuracy = (right + STRENGTH * ACCURACY) / (self.total + STRENGTH)
         self.accuracy = np.clip(accuracy, min(1 / k, CERTAIN), CERTAIN)
-        self.prob, self.rest, loglik = _posterior(self)
         wrong = np.log1p(-self.accuracy) - math.log(max(k - 1, 1))
         penalty = STRENGTH * (ACCURACY * np.log(self.accuracy) + (1 - ACCURACY) * wrong).sum()
-        value = self.teaches @ loglik + self.total @ wrong + penalty + (np.log(self.prior).sum() if self.learn else 0)
+        value = self.believe() + self.total @ wrong + penalty + (np.log(self.prior).sum() if self.learn else 0)
         return float(value), self.counts()
 
     def leap(self, s0: Counts, s1: Counts, s2: Counts, length: float) -> Counts:
@@ -96,10 +118,14 @@ class _Fit:
         prior = np.maximum(leapt(s0[1], s1[1], s2[1], length), 1e-9)
         return right, prior / prior.sum()
 
+    def state(self, trace: list[float]) -> State:
+        prob, rest = ([getattr(block, name) for block in self.blocks] for name in ("prob", "rest"))
+        return State(self.accuracy, self.prior, prob, rest, trace)
+
 
 def one_accuracy(
-    cells: Cells,
-    weight: np.ndarray,
+    cells: Blocks,
+    weights: list[np.ndarray],
     prior: np.ndarray,
     learn: bool,
     max_iter: int,
@@ -110,21 +136,22 @@ def one_accuracy(
 ) -> State:
     """MAP by EM, with leaps.
 
-    weight: (V,) voices of the votes, in the order of the cells.   prior: (K,); `learn`: to begin with.
+    weights: per block (V,) voices of the votes, in the order of the cells.   prior: (K,); `learn`: to begin with.
     begin: (A,) accuracies to begin with. With many items they come from some of them (`SOME`); the steps that follow, and the
     trace, are over all.   rough: with many items, what some of them tell is enough; the trace is then empty.
     """
-    accuracy = np.full(cells.n_sources, ACCURACY if cells.n_classes > 1 else CERTAIN) if begin is None else begin
-    step = len(cells.gold) // SOME
+    start = ACCURACY if cells[0].n_classes > 1 else CERTAIN
+    accuracy = np.full(cells[0].n_sources, start) if begin is None else begin
+    step = sum(len(block.gold) for block in cells) // SOME
     if step >= 4:
-        some, vote = some_items(cells, step)
-        found = one_accuracy(some, weight[vote], prior, learn, max_iter, tol, accuracy)
+        chosen = [some_items(block, step) for block in cells]
+        votes = [weight[vote] for weight, (_, vote) in zip(weights, chosen)]
+        found = one_accuracy([some for some, _ in chosen], votes, prior, learn, max_iter, tol, accuracy)
         accuracy, prior = found.accuracy, found.prior
-    fit = _Fit.of(cells, weight, learn, accuracy, prior)
+    fit = _Fit.of(cells, weights, learn, accuracy, prior)
     if rough and step >= 4:
-        return State(fit.accuracy, fit.prior, fit.prob, fit.rest, [])
-    trace = climb(fit.step, fit.counts(), fit.leap, tol=tol, max_iter=max_iter).trace
-    return State(fit.accuracy, fit.prior, fit.prob, fit.rest, trace)
+        return fit.state([])
+    return fit.state(climb(fit.step, fit.counts(), fit.leap, tol=tol, max_iter=max_iter).trace)
 
 
 def log_odds(accuracy: np.ndarray, n_classes: int) -> np.ndarray:
@@ -133,14 +160,14 @@ def log_odds(accuracy: np.ndarray, n_classes: int) -> np.ndarray:
     return odds
 
 
-def _posterior(items: _Fit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _posterior(items: _Block, gain: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """prob (G,), rest (N,) and log sum over classes of prior * odds (N,). A class without a vote has odds 1, so only cells are
     computed: Z = 1 + sum over cells of prior * (odds - 1)."""
-    cells, n, prior = items.cells, len(items.teaches), items.prior
+    cells, n = items.cells, len(items.teaches)
     rest, loglik, prob = np.ones(n), np.zeros(n), np.zeros(len(cells.item))
     odds = prob
     if len(prob):
-        odds = items.says @ log_odds(items.accuracy, cells.n_classes)
+        odds = items.says @ gain
         top = np.zeros(1)
         if odds.max() > LARGE:
             top = np.maximum(np.maximum.reduceat(odds, cells.first), 0)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
-from labelwright.crowds._one_accuracy import State, unvoted_mass
+from labelwright.crowds._candidates import members, numbered
+from labelwright.crowds._one_accuracy import Blocks, State, unvoted_mass
 from labelwright.crowds._vote_cells import Cells
 
 COPIED, INCLUDED = 0.1, 0.8
@@ -29,7 +31,7 @@ class Overlaps:
     """Pairs of sources that vote on a common item.
 
     a, b: (P,) the sources.   both: (P,) their common items.   agreed: (P,) those on which they agree.
-    fires: (A, K) votes per source and class.   claim: (V,) source * K + class of each vote.
+    fires: (A, K) votes per source and class.
     chance: (P,) items on which they would agree by their accuracies alone; NaN unless both know several classes.
     """
 
@@ -38,51 +40,43 @@ class Overlaps:
     both: np.ndarray
     agreed: np.ndarray
     fires: np.ndarray
-    claim: np.ndarray
     chance: np.ndarray
 
 
-BLOCK = 1 << 14  # items looked at in one go
-
-
-def overlaps(cells: Cells) -> Overlaps:
+def overlaps(blocks: Blocks) -> Overlaps:
     """Count once what does not change while the model is fitted."""
-    m, k = cells.n_sources, cells.n_classes
-    ones = np.ones(len(cells.source), np.float32)
-    by_item = replace(cells, start=np.append(cells.start[cells.first], len(ones)), item=cells.held)
-    a, b, both = _together(by_item.matrix(ones))
-    agreed = _together(cells.matrix(ones), a, b)[2]
-    claim = np.repeat(cells.label.astype(np.int64), np.diff(cells.start))
-    claim += cells.source * np.int64(k)
-    fires = np.bincount(claim, minlength=m * k).reshape(m, k).astype(np.float64)
+    m, k = blocks[0].n_sources, blocks[0].n_classes
+    fires = sum((np.bincount(_claims(cells), minlength=m * k) for cells in blocks), np.zeros(m * k)).reshape(m, k)
     several = (fires > 0).sum(1) > 1
+    both, agreed = sp.csr_matrix((m, m)), sp.csr_matrix((m, m))
+    for cells in blocks:
+        ones = np.ones(len(cells.source), np.float32)
+        by_item = replace(cells, start=np.append(cells.start[cells.first], len(ones)), item=cells.held)
+        both = both + _together(by_item.matrix(ones))
+        agreed = agreed + _together(cells.matrix(ones))
+    a, b = sp.triu(both, 1).nonzero()
+    share, same = (np.asarray(found[a, b], np.float64).ravel() if len(a) else np.zeros(0) for found in (both, agreed))
     use = several[a] & several[b]
     chance = np.full(len(a), np.nan)
     if use.any():
-        chance[use] = _chance(a[use], b[use], both[use], agreed[use], m, k)
-    return Overlaps(a, b, both, agreed, fires, claim, chance)
+        chance[use] = _chance(a[use], b[use], share[use], same[use], m, k)
+    return Overlaps(a, b, share, same, fires, chance)
 
 
-def _together(
-    rows: Any, a: np.ndarray | None = None, b: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of columns of a sparse matrix of ones, a < b, and the (P,) rows that have both; the pairs that have one, or the given
-    ones. A dense product is the faster one where a tenth of the matrix is full."""
-    import scipy.sparse as sp
+def _claims(cells: Cells) -> np.ndarray:
+    """(V,) source * K + class of each vote."""
+    claim = np.repeat(cells.label.astype(np.int64), np.diff(cells.start))
+    claim += cells.source * np.int64(cells.n_classes)
+    return claim
 
-    n, m = rows.shape
-    if n * m <= 10 * rows.nnz:
-        counts = np.zeros((m, m))
-        for at in range(0, n, BLOCK):
-            part = rows[at : at + BLOCK].toarray()
-            counts += part.T @ part
-        if a is None or b is None:
-            a, b = np.nonzero(np.triu(counts, 1))
-        return a, b, counts[a, b]
-    found = sp.triu(rows.T.astype(np.float64) @ rows, 1).tocsr()
-    if a is None or b is None:
-        a, b = found.nonzero()
-    return a, b, np.asarray(found[a, b], np.float64).ravel() if len(a) else np.zeros(0)
+
+def _together(rows: Any) -> Any:
+    """(A, A) sparse: the rows of a sparse matrix of ones that two columns have in common. A dense product is the faster one where
+    a tenth of the matrix is full."""
+    if rows.shape[0] * rows.shape[1] <= 10 * rows.nnz:
+        full = rows.toarray()
+        return sp.csr_matrix((full.T @ full).astype(np.float64))
+    return (rows.T @ rows).astype(np.float64)
 
 
 def _chance(a: np.ndarray, b: np.ndarray, both: np.ndarray, agreed: np.ndarray, n_sources: int, k: int) -> np.ndarray:
@@ -108,14 +102,18 @@ def _rank_one(
     """t (n,) in [0.02, 1] that minimises sum of weight |seen - t_a t_b|, each t in turn by a weighted median."""
     start = 0.6
     row, column = np.r_[a, b, np.arange(n)], np.r_[b, a]  # and, for every source, one faint answer of its own: `start`
-    t = np.full(n, start)
+    t, twice, heavy = np.full(n, start), np.concatenate([seen, seen]), np.concatenate([weight, weight])
+    faint, one = np.full(n, start), np.ones(n)
     for _ in range(steps):
-        ratio = np.r_[np.r_[seen, seen] / t[column], np.full(n, start)]
-        share = np.r_[np.r_[weight, weight] * t[column], np.full(n, 1.0)]
+        ratio = np.concatenate([twice / t[column], faint])
+        share = np.concatenate([heavy * t[column], one])
         order = np.lexsort((ratio, row))
         below = np.cumsum(share[order])
-        half = np.bincount(row, share, n).cumsum() - np.bincount(row, share, n) / 2
-        t = (t + np.clip(ratio[order][np.searchsorted(below, half - 1e-12)], 0.02, 1)) / 2
+        each = np.bincount(row, share, n)
+        half = each.cumsum() - each / 2
+        before, t = t, (t + np.clip(ratio[order][np.searchsorted(below, half - 1e-12)], 0.02, 1)) / 2
+        if np.abs(t - before).max() < 1e-9:
+            break
     return t
 
 
@@ -124,7 +122,7 @@ def _sure(n_sources: int) -> float:
     return max(2.0, math.sqrt(2 * math.log(max(n_sources * (n_sources - 1) // 2, 1))))
 
 
-def copying(cells: Cells, pairs: Overlaps, state: State) -> Copies:
+def copying(blocks: Blocks, pairs: Overlaps, state: State | None) -> Copies:
     """Pairs of sources that agree beyond what their accuracies explain, with the share r of their agreeing votes that is copied.
 
     Given the class, independent sources agree on an expected number E of items; they do on O; they could on X. If one copies
@@ -132,26 +130,31 @@ def copying(cells: Cells, pairs: Overlaps, state: State) -> Copies:
     Sources of several classes are compared where both vote (X). Rules that know one class always agree where both vote, so what
     counts is how often they fire together, beside what the posteriors of the classes let expect. They may do so because some
     items say more than others, so they count as copies only where one hardly fires without the other.
+
+    state: a fit; None where all pairs have a `chance`.
     """
     a, b, fires = pairs.a, pairs.b, pairs.fires
-    compared = ~np.isnan(pairs.chance)
-    expected = pairs.chance if compared.all() else np.where(compared, pairs.chance, _by_rate(cells, pairs, state))
+    compared, expected = ~np.isnan(pairs.chance), pairs.chance
+    if state is not None and not compared.all():
+        expected = np.where(compared, pairs.chance, _by_rate(blocks, pairs, state))
     most = np.where(compared, pairs.both, np.minimum(fires[a], fires[b]).sum(1))
     expected = np.minimum(expected, most)
     excess, room = pairs.agreed - expected, np.maximum(most - expected, 1e-9)
-    found = excess > _sure(cells.n_sources) * np.sqrt(expected * (1 - expected / np.maximum(most, 1)) + 0.25)
+    found = excess > _sure(len(fires)) * np.sqrt(expected * (1 - expected / np.maximum(most, 1)) + 0.25)
     copied = np.clip(1 - (1 - np.clip(excess / room, 0, 1)) * expected / np.maximum(pairs.agreed, 1), 0, 1)
     found &= copied >= np.where(compared, COPIED, INCLUDED)
     return Copies(a[found], b[found], copied[found])
 
 
-def _by_rate(cells: Cells, pairs: Overlaps, state: State) -> np.ndarray:
+def _by_rate(blocks: Blocks, pairs: Overlaps, state: State) -> np.ndarray:
     """(P,) agreements that the posteriors of the classes let expect of sources that fire independently given the class."""
-    n, m, k = len(cells.gold), cells.n_sources, cells.n_classes
     a, b, fires = pairs.a, pairs.b, pairs.fires
-    own = np.bincount(pairs.claim, state.prob[cells.cell], m * k).reshape(m, k)
-    mass = np.bincount(cells.label, state.prob, k) + unvoted_mass(cells, state.prior, state.rest, np.ones(n))
-    mass = np.clip(mass, 1e-9, max(n - 1e-9, 1e-9))
+    n, (m, k) = sum(len(cells.gold) for cells in blocks), fires.shape
+    own, mass = np.zeros(m * k), np.zeros(k)
+    for cells, prob, rest in zip(blocks, state.prob, state.rest):
+        own += np.bincount(_claims(cells), prob[cells.cell], m * k)
+        mass += np.bincount(cells.label, prob, k) + unvoted_mass(cells, state.prior, rest, np.ones(len(rest)))
+    mass, own = np.clip(mass, 1e-9, max(n - 1e-9, 1e-9)), own.reshape(m, k)
     other = fires - own
     found: np.ndarray = (own[a] * own[b] / mass + other[a] * other[b] / np.maximum(n - mass, 1e-9)).sum(1)
     return found
@@ -162,42 +165,61 @@ def voices(cells: Cells, pairs: Copies, steps: int = 30) -> np.ndarray:
 
     The agreeing votes of a cell have correlation R (1 on the diagonal, r for pairs that copy). The sum of votes that tells the
     class best has weights R w = 1: n copies get 1 / n each, and a third source does not notice that another was given twice.
-    w <- w / (R w) descends to that point among w >= 0 and needs R at the few votes that have a partner only.
+    w <- w / (R w) descends to that point among w >= 0. It depends on which of the sources that have a partner voted, so it is
+    found once for each such set, at the first cell that has it.
     """
-    import scipy.sparse as sp
-
     w = np.ones(len(cells.source))
-    if not len(pairs.a):
+    touched = np.union1d(pairs.a, pairs.b)
+    if not len(touched):
         return w
-    rows, columns, r = _partners(cells, pairs)
-    partnered = np.zeros(len(w), dtype=bool)
-    partnered[rows] = partnered[columns] = True
-    touched = np.flatnonzero(partnered)
-    place = np.empty(len(w), np.int64)
-    place[touched] = np.arange(len(touched))
-    rows, columns = place[rows], place[columns]
-    near = sp.csr_matrix(
-        (np.r_[r, r], (np.r_[rows, columns], np.r_[columns, rows])), shape=(len(touched), len(touched))
-    )
-    some = np.ones(len(touched))
+    code = np.zeros(cells.n_sources, np.int64)
+    code[touched] = _codes(len(touched))
+    said = code[cells.source]
+    who = np.add.reduceat(said, cells.start[:-1]) if len(said) else said
+    some = np.flatnonzero(who)
+    if not len(some):
+        return w
+    sets, of_set = numbered(who[some])
+    one = np.empty(len(sets), np.int64)
+    one[of_set] = some  # some cell of each set
+    at, begin = members(cells.start, one)
+    at, of = at[said[at] > 0], np.repeat(np.arange(len(one)), np.diff(begin))[said[at] > 0]
+    found = _solved(cells.source[at], of, pairs, steps)
+    w[said > 0] = found[members(np.searchsorted(of, np.arange(len(one) + 1)), of_set)[0]]
+    return w
+
+
+def _codes(n: int) -> np.ndarray:
+    """(n,) integers of which every subset has a sum of its own: powers of two, or, where they end, numbers drawn so widely that
+    two of a million sums meet in one of a million cases."""
+    if n <= 62:
+        return np.int64(1) << np.arange(n, dtype=np.int64)
+    return np.random.default_rng(0).integers(1, 1 << 62, n)
+
+
+def _solved(source: np.ndarray, of: np.ndarray, pairs: Copies, steps: int) -> np.ndarray:
+    """(n,) weights of votes by sources (n,) in sets (n,), so that R w = 1 in each set."""
+    rows, columns, r = _partners(source, of, pairs)
+    one, other = np.r_[rows, columns], np.r_[columns, rows]
+    near = sp.csr_matrix((np.r_[r, r], (one, other)), shape=(len(source), len(source)))
+    some = np.ones(len(source))
     for _ in range(steps):
         before, some = some, some / (some + near @ some)
         if np.abs(some - before).max(initial=0) <= 1e-15:  # copies in pairs are there after one step
             break
-    w[touched] = some
-    return w
+    return some
 
 
-def _partners(cells: Cells, pairs: Copies) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Votes of pairs that copy on the same cell, and the share of their pair."""
-    own = {source: np.flatnonzero(cells.source == source) for source in np.union1d(pairs.a, pairs.b).tolist()}
-    vote_on = np.full(len(cells.item), -1)
+def _partners(source: np.ndarray, of: np.ndarray, pairs: Copies) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Votes of pairs that copy in the same set, and the share of their pair."""
+    own = {one: np.flatnonzero(source == one) for one in np.union1d(pairs.a, pairs.b).tolist()}
+    vote_in = np.full(int(of.max(initial=-1)) + 1, -1)
     left, right, value = [], [], []
     for a, b, r in zip(pairs.a.tolist(), pairs.b.tolist(), pairs.r.tolist()):
-        vote_on[cells.cell[own[a]]] = own[a]
-        mine = vote_on[cells.cell[own[b]]]
+        vote_in[of[own[a]]] = own[a]
+        mine = vote_in[of[own[b]]]
         left.append(mine[mine >= 0])
         right.append(own[b][mine >= 0])
         value.append(np.full(len(left[-1]), r))
-        vote_on[cells.cell[own[a]]] = -1
+        vote_in[of[own[a]]] = -1
     return np.concatenate(left), np.concatenate(right), np.concatenate(value)

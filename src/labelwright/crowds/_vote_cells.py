@@ -1,15 +1,18 @@
-"""The votes of rules, sorted by item and class."""
+"""The votes of rules, sorted by item and class, in blocks of items that fit into fast memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from labelwright.crowds._candidates import members, numbered
 from labelwright.crowds.prepared import Prepared
+
+BLOCK = 1 << 14  # items
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +48,6 @@ class Cells:
 
     def matrix(self, values: np.ndarray) -> Any:
         """(G, A) sparse, of values (V,)."""
-        from scipy.sparse import csr_matrix
-
         return csr_matrix((values, self.source, self.start), shape=(len(self.item), self.n_sources))
 
     def spread(self, values: np.ndarray) -> np.ndarray:
@@ -54,10 +55,25 @@ class Cells:
         return np.repeat(values, self.size)
 
 
+def blocks_of(votes: Prepared) -> list[Prepared]:
+    """The votes of `BLOCK` items at a time, their items numbered from 0 in each."""
+    n, out = votes.n_items, []
+    if n <= BLOCK:
+        return [votes]
+    for at in range(0, n, BLOCK):
+        start = votes.start[at : at + BLOCK + 1]
+        mine = slice(start[0], start[-1])
+        item, label, weight = votes.item[mine] - np.int32(at), votes.label[mine], votes.weight[mine]
+        gold, start = votes.gold[at : at + BLOCK], start - start[0]
+        block = replace(
+            votes, item=item, annotator=votes.annotator[mine], label=label, weight=weight, start=start, gold=gold
+        )
+        out.append(block)
+    return out
+
+
 def sort_cells(votes: Prepared) -> Cells:
     """See `Cells`."""
-    from scipy.sparse import csr_matrix
-
     k = votes.n_classes
     keys, cell = numbered(votes.item.astype(np.int64) * k + votes.label)
     one = csr_matrix((np.ones(len(cell), bool), cell, np.arange(len(cell) + 1)), shape=(len(cell), len(keys)))

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from labelwright.crowds._candidates import largest_first
-from labelwright.crowds._one_accuracy import ACCURACY, INFERRED, STRENGTH, State, log_odds, one_accuracy
+from labelwright.crowds._one_accuracy import ACCURACY, INFERRED, STRENGTH, Blocks, State, log_odds, one_accuracy
 from labelwright.crowds._rates import Start, fit_rates, true_class, votes_on
 from labelwright.crowds._voices import Copies, copying, overlaps, voices
-from labelwright.crowds._vote_cells import Cells, sort_cells
+from labelwright.crowds._vote_cells import blocks_of, sort_cells
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import LabelError, OptionError, check_option
@@ -27,7 +27,7 @@ def fit_label_model(
     abstentions: str = "ignored",
     prior: Any = None,
     max_iter: int = 200,
-    tol: float = 1e-7,
+    tol: float = 1e-6,
     random_state: int = 0,
 ) -> Fit:
     """Soft labels from rules (or any voters) by the accuracies that explain how they agree.
@@ -59,22 +59,24 @@ def fit_label_model(
     if dependencies is not None:
         check_option("dependencies", dependencies, ("learn",))
     learn, shares = _read_prior(prior, votes.n_classes)
-    cells = sort_cells(votes)
-    weight, pairs = cells.weight, Copies(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    cells = [sort_cells(block) for block in blocks_of(votes)]
+    plain = weights = [block.weight for block in cells]
+    pairs = Copies(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     fit_accuracies = partial(one_accuracy, cells, prior=shares, learn=learn, max_iter=max_iter, tol=tol)
-    state = fit_accuracies(weight, rough=dependencies == "learn" and len(votes) > 0)
+    state = None
     if dependencies == "learn" and len(votes):
         shared = overlaps(cells)
+        if np.isnan(shared.chance).any():
+            state = fit_accuracies(plain, rough=True)
         for _ in range(ROUNDS):
             known, pairs = pairs, copying(cells, shared, state)
             if all(np.array_equal(old, new) for old, new in zip(known, pairs)):
                 break
-            weight = cells.weight * voices(cells, pairs)
-            state = fit_accuracies(weight, begin=state.accuracy)
-        if not state.trace:
-            state = fit_accuracies(cells.weight, begin=state.accuracy)
-    back = np.empty(len(votes))
-    back[cells.order] = weight
+            weights = [block.weight * voices(block, pairs) for block in cells]
+            state = fit_accuracies(weights, begin=state.accuracy if state else None)
+    if state is None or not state.trace:
+        state = fit_accuracies(weights, begin=state.accuracy if state else None)
+    back = _in_order(votes, cells, weights)
     details = {"weight": back, "pairs": list(zip(pairs.a.tolist(), pairs.b.tolist(), pairs.r.tolist()))}
     fit = _report(votes, cells, state, back, details)
     if abstentions == "informative":
@@ -82,6 +84,15 @@ def fit_label_model(
         begin = Start(fit.labels.dense().astype(np.float64), back, state.prior, learn, ACCURACY, STRENGTH, teaches)
         return fit_rates(votes, begin, max_iter, tol, details)
     return fit
+
+
+def _in_order(votes: Prepared, blocks: Blocks, values: list[np.ndarray]) -> np.ndarray:
+    """(V,) in the order of the votes, of values in that of the cells."""
+    out, at = np.empty(len(votes)), 0
+    for cells, value in zip(blocks, values):
+        out[at : at + len(value)][cells.order] = value
+        at += len(value)
+    return out
 
 
 def _read_prior(prior: Any, n_classes: int) -> tuple[bool, np.ndarray]:
@@ -106,7 +117,7 @@ def _read_prior(prior: Any, n_classes: int) -> tuple[bool, np.ndarray]:
     return False, shares / shares.sum()
 
 
-def _report(votes: Prepared, cells: Cells, state: State, weight: np.ndarray, details: dict[str, Any]) -> Fit:
+def _report(votes: Prepared, cells: Blocks, state: State, weight: np.ndarray, details: dict[str, Any]) -> Fit:
     k, accuracy = votes.n_classes, state.accuracy
     spoke = np.bincount(votes.annotator, minlength=votes.n_annotators) > 0
     gain = log_odds(accuracy, k)
@@ -132,19 +143,28 @@ def _report(votes: Prepared, cells: Cells, state: State, weight: np.ndarray, det
     )  # fmt: skip
 
 
-def _labels(votes: Prepared, cells: Cells, state: State) -> SoftLabels:
+def _labels(votes: Prepared, blocks: Blocks, state: State) -> SoftLabels:
     """Voted classes are listed; the rest has the shape of the prior."""
-    n = votes.n_items
-    count = np.zeros(n, np.int64)
-    count[cells.held] = cells.size
-    silent = np.flatnonzero((votes.gold >= 0) & (state.rest > 0))  # the truth is a class that nobody voted for
+    n, rest = votes.n_items, np.concatenate(state.rest)
+    count, at = np.zeros(n, np.int64), 0
+    for cells in blocks:
+        count[at + cells.held] = cells.size
+        at += len(cells.gold)
+    silent = np.flatnonzero((votes.gold >= 0) & (rest > 0))  # the truth is a class that nobody voted for
     width = max(int((count + (np.bincount(silent, minlength=n) if len(silent) else 0)).max(initial=0)), 1)
-    index, prob = np.full((n, width), -1, np.int32), np.zeros((n, width))
-    listed = np.arange(width) < count[:, None]
-    index[listed], prob[listed] = cells.label, state.prob
-    index[silent, count[silent]], prob[silent, count[silent]] = votes.gold[silent], 1.0
-    rest, tail = np.where(votes.gold >= 0, 0.0, state.rest).astype(np.float32), state.prior.astype(np.float32)
-    return SoftLabels(*largest_first(index, prob), rest, tail / tail.sum(), np.ones(n, dtype=bool), votes.space)
+    kept = np.empty((n, width), np.int32), np.empty((n, width), np.float32)
+    at = 0
+    for cells, found in zip(blocks, state.prob):
+        of = slice(at, at + len(cells.gold))
+        index, prob = np.full((len(cells.gold), width), -1, np.int32), np.zeros((len(cells.gold), width))
+        listed = np.arange(width) < count[of, None]
+        index[listed], prob[listed] = cells.label, found
+        mine = silent[(silent >= at) & (silent < of.stop)]
+        index[mine - at, count[mine]], prob[mine - at, count[mine]] = votes.gold[mine], 1.0
+        kept[0][of], kept[1][of] = largest_first(index, prob)
+        at = of.stop
+    rest, tail = np.where(votes.gold >= 0, 0.0, rest).astype(np.float32), state.prior.astype(np.float32)
+    return SoftLabels(*kept, rest, tail / tail.sum(), np.ones(n, dtype=bool), votes.space)
 
 
 def _notes(votes: Prepared, details: dict[str, Any]) -> list[str]:
