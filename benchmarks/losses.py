@@ -3,11 +3,16 @@
 python benchmarks/losses.py        # writes benchmarks/results/losses.json, about two minutes
 
 The rival of a loss takes the same kind of target: class ids, soft targets, or the softmax of a teacher's logits (computed
-inside the rival too, as it is inside ours). Where a loss does work that cross-entropy has no part in, its rival does that
-work in plain torch too: uskd's adds the stable argsort of the probabilities, similarity_discriminator's the same
-discriminator on both logits, fidelity's takes the expected scores of all pairs (RankNet), relational_kd's the Huber loss of
-all distances. All are timed in turn, in a random order that changes every round, so that the
-machine's moods fall on all alike; the time is the process's own, the least of all rounds. Memory is the most held at once
+inside the rival too, as it is inside ours). Where the mathematics of a loss needs work that cross-entropy has no part in, its
+rival does that work in plain torch too: a logarithm or a power per class and item, where the value of the loss has one
+("1 log", "2 logs", "power"; without a gradient); the sums of the absolute differences of two distributions; the labels of an
+ordinal target, from a table; torch's own label smoothing; the second cross-entropy of a second
+temperature; both correlations of dist; the stable argsort of uskd; the discriminator on both logits; the comparison of all
+pairs by the normal distribution (fidelity) and the Huber loss of all distances (relational_kd).
+
+All are timed in turn, in a random order that changes every round, so that the machine's moods fall on all alike; the time is
+the process's own, the least of all rounds. A large tensor is freed first, as in every training: from then on the C library
+keeps the memory of tensors, where before it gave that of some sizes back and fetched it again. Memory is the most held at once
 beyond the inputs by the tensors that torch makes; what a kernel needs within itself is not seen.
 """
 
@@ -44,11 +49,6 @@ def contenders(n: int, k: int) -> dict[str, tuple[str, Loss]]:
     q, y = (torch.randn(n, k) * 3).softmax(-1), torch.randint(0, k, (n,))
     score, spread = torch.rand(n) * 4 + 1, torch.rand(n)
     judge = L.logit_discriminator(k)
-    out: dict[str, tuple[str, Loss]] = {
-        "torch, ids": ("torch, ids", lambda z: F.cross_entropy(z, y)),
-        "torch, soft": ("torch, soft", lambda z: F.cross_entropy(z, q)),
-        "torch, teacher": ("torch, teacher", lambda z: F.cross_entropy(z, t.softmax(-1))),
-    }
 
     def ranked(z: Tensor) -> Tensor:
         order = (w.softmax(-1) + z.detach().softmax(-1)).argsort(dim=-1, descending=True, stable=True)
@@ -61,10 +61,55 @@ def contenders(n: int, k: int) -> dict[str, tuple[str, Loss]]:
 
     def paired(z: Tensor) -> Tensor:
         mean = z.softmax(-1) @ level
-        return F.binary_cross_entropy_with_logits(mean[:, None] - mean, (score[:, None] > score).float())
+        first, second = torch.triu_indices(n, n, 1)
+        ours = torch.special.ndtr(mean[first] - mean[second])
+        theirs = torch.special.ndtr((score[first] - score[second]) / (spread[first] ** 2 + spread[second] ** 2).sqrt())
+        return F.binary_cross_entropy(ours, theirs)
+
+    def correlated(z: Tensor) -> Tensor:
+        p, q = z.softmax(-1), t.softmax(-1)
+        alike = [F.cosine_similarity(p - p.mean(d, True), q - q.mean(d, True), dim=d) for d in (0, 1)]
+        return F.cross_entropy(z, q) - alike[0].mean() - alike[1].mean()
+
+    def logs(z: Tensor, plain: Loss, *of: Tensor) -> Tensor:
+        assert all(x.log().shape == z.shape for x in of)
+        return plain(z)
+
+    def overlapping(z: Tensor) -> Tensor:
+        assert ((p - q).abs().sum(0) + p.sum(0) + q.sum(0)).shape == (k,)
+        return F.cross_entropy(z, q)
+
+    def powers(z: Tensor) -> Tensor:
+        assert ((1 - q) ** 2).shape == z.shape
+        return F.cross_entropy(z, q)
+
+    out: dict[str, tuple[str, Loss]] = {
+        "torch, ids": ("torch, ids", lambda z: F.cross_entropy(z, y)),
+        "torch, soft": ("torch, soft", lambda z: F.cross_entropy(z, q)),
+        "torch, teacher": ("torch, teacher", lambda z: F.cross_entropy(z, t.softmax(-1))),
+        "torch, smoothed": ("torch, smoothed", lambda z: F.cross_entropy(z, y, label_smoothing=0.1)),
+        "torch, teacher twice": (
+            "torch, teacher twice",
+            lambda z: F.cross_entropy(z, t.softmax(-1)) + F.cross_entropy(z / 3, (t / 3).softmax(-1)),
+        ),
+    }
+    soft, ids, teacher = (out[f"torch, {kind}"][1] for kind in ("soft", "ids", "teacher"))
+    for name, rival in {
+        "torch, soft, 1 log": lambda z: logs(z, soft, q),
+        "torch, soft, 2 logs": lambda z: logs(z, soft, q, q),
+        "torch, ids, 1 log": lambda z: logs(z, ids, q),
+        "torch, teacher, 1 log": lambda z: logs(z, teacher, q),
+        "torch, soft, power": powers,
+        "torch, soft, overlap": overlapping,
+        "torch, table": lambda z: F.cross_entropy(z, table[y]),
+        "torch, correlations": correlated,
+    }.items():
+        out[name] = (name, rival)
+    needs = {"kl": ", 1 log", "reverse_kl": ", 1 log", "jeffreys": ", 1 log", "js": ", 2 logs", "focal": ", power"}
 
     truth = torch.tensor([1.0, 0.0, 0.0, 1.0]).reshape(2, 1, 2).expand(2, n, 2).reshape(2 * n, 2)
     level = torch.arange(1.0, k + 1)
+    p, table = torch.randn(n, k).softmax(-1), (-((level[:, None] - level) ** 2)).softmax(-1)
     out |= {"torch, sort": ("torch, sort", ranked), "torch, discriminator": ("torch, discriminator", judged)}
     if n <= 256:
         out["torch, pairs"] = ("torch, pairs", paired)
@@ -74,18 +119,22 @@ def contenders(n: int, k: int) -> dict[str, tuple[str, Loss]]:
         )
     for name in ("soft_cross_entropy", "kl", "js", "reverse_kl", "jeffreys", "label_smoothing", "focal", "margin"):
         loss = L.LOSSES[name]
-        out[f"{name}, ids"] = ("torch, ids", lambda z, loss=loss: loss(z, y))
-        out[f"{name}, soft"] = ("torch, soft", lambda z, loss=loss: loss(z, q))
+        more = needs.get(name, "")
+        by_id = {"label_smoothing": "torch, smoothed"}.get(
+            name, "torch, ids" + more * (name in ("reverse_kl", "jeffreys"))
+        )
+        out[f"{name}, ids"] = (by_id, lambda z, loss=loss: loss(z, y))
+        out[f"{name}, soft"] = ("torch, soft" + more, lambda z, loss=loss: loss(z, q))
     out |= {
         "soft_cross_entropy, soft, unchecked": ("torch, soft", lambda z: L.soft_cross_entropy(z, q, check=False)),
-        "kl, soft, unchecked": ("torch, soft", lambda z: L.kl(z, q, check=False)),
-        "ordinal_loss, ids": ("torch, ids", lambda z: L.ordinal_loss(z, y)),
-        "jaccard_metric of classes, soft": ("torch, soft", lambda z: L.jaccard_metric(z, q, kind="classes")),
-        "kd": ("torch, teacher", lambda z: L.kd(z, t, temperature=4.0)),
+        "kl, soft, unchecked": ("torch, soft, 1 log", lambda z: L.kl(z, q, check=False)),
+        "ordinal_loss, ids": ("torch, table", lambda z: L.ordinal_loss(z, y)),
+        "jaccard_metric of classes, soft": ("torch, soft, overlap", lambda z: L.jaccard_metric(z, q, kind="classes")),
+        "kd": ("torch, teacher, 1 log", lambda z: L.kd(z, t, temperature=4.0)),
         "nkd": ("torch, teacher", lambda z: L.nkd(z, y, teacher_logits=t)),
-        "nkd at 3": ("torch, teacher", lambda z: L.nkd(z, y, teacher_logits=t, temperature=3.0)),
-        "decoupled_kd": ("torch, teacher", lambda z: L.decoupled_kd(z, y, teacher_logits=t)),
-        "dist": ("torch, teacher", lambda z: L.dist(z, t)),
+        "nkd at 3": ("torch, teacher twice", lambda z: L.nkd(z, y, teacher_logits=t, temperature=3.0)),
+        "decoupled_kd": ("torch, teacher, 1 log", lambda z: L.decoupled_kd(z, y, teacher_logits=t)),
+        "dist": ("torch, correlations", lambda z: L.dist(z, t)),
         "uskd": ("torch, sort", lambda z: L.uskd(z, y, weak_logits=w)),
         "similarity_discriminator": (
             "torch, discriminator",
@@ -160,6 +209,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "losses.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    torch.zeros(31 << 18)  # and freed, see above
     lines = []
     for n, k in SIZES:
         made, z = contenders(n, k), torch.randn(n, k, requires_grad=True)

@@ -70,7 +70,6 @@ LOSSES = _named()
 def plainly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Small blocks, so that few rows make many; and a call of a loss without them."""
     monkeypatch.setattr(_blocks, "SMALL", 1)
-    monkeypatch.setattr(_blocks, "LEAST", 1)
     monkeypatch.setattr(_blocks, "BLOCK", 300)
 
     def call(act: Callable[[], Any]) -> Any:
@@ -276,3 +275,47 @@ def test_one_gradient_is_all_that_is_kept(plainly: Any):
     assert type(node).__name__ == "_KeptBackward" and node.pull is not None
     loss.backward()
     assert node.pull is None
+
+
+@pytest.mark.parametrize("case", ["apart", "twins", "close", "all alike", "one item"])
+def test_distances_by_products_of_matrices(plainly: Any, case: str):
+    """float32, against the differences taken one by one in float64."""
+    torch.manual_seed(3)
+    x, y = torch.randn(12, 7) + 5, torch.randn(12, 4)
+    if case == "twins":
+        x[4] = x[3]
+    if case == "close":  # at a distance that the products of float64 lose
+        x[4] = x[3]
+        x[4, 0] += 2e-6
+    if case == "all alike":
+        x = x[:1].expand(12, 7).clone()
+    if case == "one item":
+        x, y = x[:1], y[:1]
+    x.requires_grad_()
+    wide = x.detach().double().requires_grad_()
+    for reduction in ("mean", "none"):
+        got = L.relational_kd(x, y, angle=0.0, reduction=reduction)
+        want = plainly(lambda r=reduction: L.relational_kd(wide, y.double(), angle=0.0, reduction=r))
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-6)
+        ours, theirs = (gradient(v, z, reduction == "none") for v, z in ((got, x), (want, wide)))
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()) + 1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", ["soft_cross_entropy", "kl", "js", "reverse_kl", "jeffreys", "label_smoothing", "focal", "margin"]
+)
+@pytest.mark.parametrize("wants_gradient", [True, False])
+def test_targets_are_looked_at_in_every_block(plainly: Any, name: str, wants_gradient: bool):
+    from labelwright.errors import ProbabilityError
+
+    z, q = torch.randn(200, 6, requires_grad=wants_gradient), torch.randn(200, 6).softmax(-1)
+    assert len(_blocks.blocks(z, q)) == 4
+    q[151] = torch.tensor([0.9, 0.4, -0.3, 0, 0, 0])
+    with pytest.raises(ProbabilityError, match="1 rows of targets are no distribution, row 151"):
+        L.LOSSES[name](z, q)
+    L.LOSSES[name](z, q, check=False)  # not looked at
+    q[151] = 0.0  # knows nothing, so it does not count
+    rows = L.LOSSES[name](z, q, reduction="none")
+    torch.testing.assert_close(L.LOSSES[name](z, q), rows.sum() / 199)
+    assert rows[151] == 0

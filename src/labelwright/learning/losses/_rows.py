@@ -176,25 +176,44 @@ def known_mass(targets: Tensor, check: bool) -> Tensor | None:
     Raises:
         ProbabilityError: a row that is neither a distribution nor all zeros.
     """
-    mass = targets.sum(-1, dtype=wide(targets[:0]).dtype)
-    if not check or not targets.numel():
-        return mass != 0
-    near = 1e-2 if targets.dtype in (torch.float16, torch.bfloat16) else 1e-3
-    least, most = (float(end) for end in mass.aminmax())
-    if targets.amin() >= 0 and most <= 1 + near and least >= 0:
-        if least >= 1 - near:
-            return None
-        if bool((((mass - 1).abs() <= near) | (mass == 0)).all()):
+    mass = Mass(targets, check)
+    mass.see(targets)
+    return mass.known()
+
+
+class Mass:
+    """`known_mass` of targets that are seen block by block."""
+
+    def __init__(self, targets: Tensor, check: bool) -> None:
+        self.targets, self.check, self.least, self.sums = targets, check, 0.0, list[Tensor]()
+
+    def see(self, part: Tensor) -> None:
+        self.sums.append(part.sum(-1, dtype=wide(part[:0]).dtype))
+        if self.check and part.numel():
+            self.least = min(self.least, float(part.amin()))
+
+    def known(self) -> Tensor | None:
+        """See `known_mass`; once all targets were seen."""
+        targets = self.targets
+        mass = (self.sums[0] if len(self.sums) == 1 else torch.cat(self.sums)).reshape(targets.shape[:-1])
+        if not self.check or not targets.numel():
             return mass != 0
-    fine = (((mass - 1).abs() <= near) | (mass == 0)) & (targets >= 0).all(-1)
-    wrong = (~fine).flatten().nonzero()[:, 0]
-    first = targets.detach().reshape(-1, targets.shape[-1])[wrong[0]].float()
-    raise ProbabilityError(
-        found=f"{len(wrong)} rows of targets are no distribution, {rows(wrong[:6].tolist())} "
-        f"(first: sum {float(first.sum()):.3g}, least {float(first.min()):.3g})",
-        expected=f"every row >= 0 and summing to 1 within {near:g}, or all zeros where nothing is known",
-        fix="divide by targets.sum(-1, keepdim=True); for several classes per item pass multi_label=True",
-    )
+        near = 1e-2 if targets.dtype in (torch.float16, torch.bfloat16) else 1e-3
+        least, most = (float(end) for end in mass.aminmax())
+        if self.least >= 0 and most <= 1 + near and least >= 0:
+            if least >= 1 - near:
+                return None
+            if bool((((mass - 1).abs() <= near) | (mass == 0)).all()):
+                return mass != 0
+        fine = (((mass - 1).abs() <= near) | (mass == 0)) & (targets >= 0).all(-1)
+        wrong = (~fine).flatten().nonzero()[:, 0]
+        first = targets.detach().reshape(-1, targets.shape[-1])[wrong[0]].float()
+        raise ProbabilityError(
+            found=f"{len(wrong)} rows of targets are no distribution, {rows(wrong[:6].tolist())} "
+            f"(first: sum {float(first.sum()):.3g}, least {float(first.min()):.3g})",
+            expected=f"every row >= 0 and summing to 1 within {near:g}, or all zeros where nothing is known",
+            fix="divide by targets.sum(-1, keepdim=True); for several classes per item pass multi_label=True",
+        )
 
 
 def known_rows(logits: Tensor, targets: Tensor, check: bool) -> Tensor | None:

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from labelwright.errors import OptionError
-from labelwright.learning.losses._blocks import by_blocks, cross_step, dot, softmaxes, through_log_softmax
+from labelwright.learning.losses._blocks import by_blocks, cross_step, dot, largest, softmaxes, through_log_softmax
 from labelwright.learning.losses._rows import (
+    Mass,
     check_logits,
     check_share,
     hard_rows,
     is_hard,
     known_ids,
-    known_mass,
     log_probs,
     per_class_pairs,
     reduced,
@@ -55,8 +55,9 @@ def label_smoothing(
             label_smoothing=smoothing,
         )
         return reduced(flat.reshape(targets.shape), counted, reduction)
-    counted = known_mass(targets, check)
-    return reduced(by_blocks(_smooth, _smooth_step, logits, targets, share=smoothing, check=check), counted, reduction)
+    mass = Mass(targets, check)
+    rows = by_blocks(_smooth, _smooth_step, logits, targets, see=mass.see, share=smoothing, check=check)
+    return reduced(rows, mass.known(), reduction)
 
 
 def _smooth(logits: Tensor, q: Tensor, share: float, check: bool) -> Tensor:
@@ -100,10 +101,10 @@ def focal(
         if class_weight is not None:
             rows = rows * class_weight.to(rows)[targets.clamp_min(0).long()]
         return reduced(rows, counted, reduction)
-    counted = known_mass(targets, check)
+    mass = Mass(targets, check)
     factor = None if class_weight is None else class_weight.to(wide(logits[:0]))
-    rows = by_blocks(_focal, _focal_step, logits, targets, held=factor, weight=factor, gamma=gamma)
-    return reduced(rows, counted, reduction)
+    rows = by_blocks(_focal, _focal_step, logits, targets, held=factor, see=mass.see, weight=factor, gamma=gamma)
+    return reduced(rows, mass.known(), reduction)
 
 
 def _focal(logits: Tensor, targets: Tensor, weight: Tensor | None, gamma: float) -> Tensor:
@@ -121,14 +122,12 @@ def _focal_step(logits: Tensor, targets: Tensor, weight: Tensor | None, gamma: f
     rest, least = 1 - p, torch.finfo(p.dtype).eps
     if gamma < 1:
         rest.clamp_min_(least)
-    term = (rest**gamma).mul_(q)
-    rows = -dot(term, log_p)
-    turn = (
-        log_p.mul_(p).mul_(rest if gamma == 2 else rest ** (gamma - 1)).mul_(q)
-    )  # of the factor (1 - p)^gamma; none where it is held
+    low = q.mul(rest if gamma == 2 else rest ** (gamma - 1))  # q (1 - p)^(gamma - 1)
+    rows = torch.mul(rest, log_p, out=into).mul_(low).sum(-1).neg_()
+    turn = log_p.mul_(p)  # what the factor (1 - p)^gamma adds; nothing where it is held
     if gamma < 1:
         turn.masked_fill_(rest <= least, 0.0)
-    slope = turn.mul_(gamma).sub_(term)
+    slope = turn.mul_(gamma).sub_(rest).mul_(low)
     torch.addcmul(slope, p, slope.sum(-1, keepdim=True), value=-1, out=into)
     return rows
 
@@ -170,8 +169,9 @@ def margin(
         counted = known_ids(targets, z.shape[-1], check)
         rows = by_blocks(_lead, _lead_step, logits, targets.clamp_min(0).long(), held=wanted, wanted=wanted)
         return reduced(rows, counted, reduction)
-    counted = known_mass(targets, check)
-    return reduced(by_blocks(_hinge, _hinge_step, logits, targets, held=wanted, wanted=wanted), counted, reduction)
+    mass = Mass(targets, check)
+    rows = by_blocks(_hinge, _hinge_step, logits, targets, held=wanted, see=mass.see, wanted=wanted)
+    return reduced(rows, mass.known(), reduction)
 
 
 def _lead(z: Tensor, y: Tensor, wanted: Tensor) -> Tensor:
@@ -181,8 +181,7 @@ def _lead(z: Tensor, y: Tensor, wanted: Tensor) -> Tensor:
 
 def _lead_step(z: Tensor, y: Tensor, wanted: Tensor, into: Tensor) -> Tensor:
     y = y[:, None]
-    rest = torch.scatter(z, -1, y, torch.finfo(z.dtype).min, out=into)
-    rival = torch.from_numpy(rest.numpy().argmax(-1))[:, None]  # four times as fast as torch's
+    rival = largest(torch.scatter(z, -1, y, torch.finfo(z.dtype).min, out=into))
     short = wanted[y] - z.gather(-1, y) + z.gather(-1, rival)
     counts = (short >= 0).to(z.dtype)
     into.zero_().scatter_(-1, y, -counts).scatter_(-1, rival, counts)
@@ -196,15 +195,22 @@ def _hinge(z: Tensor, q: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _hinge_step(z: Tensor, q: Tensor, wanted: Tensor, into: Tensor) -> Tensor:
-    best, first = z.topk(2, -1)
+    best, first = _twolargest(z)
     lead = (z - best[:, :1]).scatter_(-1, first[:, :1], best[:, :1] - best[:, 1:])
     short = torch.sub(wanted, lead, out=lead)
     lowest = -torch.finfo(
         z.dtype
     ).tiny  # so that a lead of just what is wanted still counts, as it does in the plain form
     torch.ops.aten.threshold_backward.grad_input(q.to(z.dtype), short, lowest, grad_input=into)
-    rows = dot(into, short)
+    rows = short.mul_(into).sum(-1)
     second = into.gather(-1, first[:, :1])
     pushed = torch.cat([into.sum(-1, keepdim=True).sub_(second), second], -1)
     into.neg_().scatter_add_(-1, first, pushed)
     return rows
+
+
+def _twolargest(z: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, 2) what `topk` gives, and where."""
+    first = largest(z)
+    first = torch.cat([first, largest(z.scatter(-1, first, torch.finfo(z.dtype).min))], -1)
+    return z.gather(-1, first), first

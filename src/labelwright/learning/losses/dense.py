@@ -209,7 +209,7 @@ def _class_overlap(logits: Tensor, targets: Tensor, counted: Tensor | None, grou
                 slope = (x - spread(ours, target)).sign_().mul_(to_apart * grad).add_(to_both * grad)
                 if seen is not None:
                     slope *= m
-                ours.copy_(through_softmax(ours, slope, torch.empty_like(slope)))
+                through_softmax(ours, slope, ours)
             return p
 
         return (1 - shared / whole).mean()[None], pull

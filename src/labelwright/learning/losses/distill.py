@@ -21,6 +21,7 @@ from labelwright.learning.losses._blocks import (
     cross,
     dot,
     expected_gap,
+    largest,
     log_softmax,
     over,
     softmax,
@@ -188,20 +189,21 @@ def _nkd_step(z: Tensor, t: Tensor, y: Tensor, heat: float, gamma: float, into: 
     rest = _without(z, y)
     if heat == 1:
         log_p, others = log_softmax(rest), _without(t, y)
-        q = softmax(others)
-        margin = _margin(z, rest, log_p.amax(-1), y)
-        theirs = _margin(t, others, q.amax(-1).log_(), y).sigmoid_()
+        q, most = softmax(others), largest(rest)
+        margin = _margin(z.gather(-1, at), rest, log_p.gather(-1, most), most)
+        first = largest(others)
+        theirs = _margin(t.gather(-1, at), others, q.gather(-1, first).log_(), first).sigmoid_()
     else:
         log_p, q = log_softmax(_without(z / heat, y)), softmax(_without(t / heat, y))
-        p, theirs = softmax(rest), softmax(t).gather(-1, at)[:, 0]
-        margin = _margin(z, rest, p.amax(-1).log_(), y)
+        p, theirs, most = softmax(rest), softmax(t).gather(-1, at)[:, 0], largest(rest)
+        margin = _margin(z.gather(-1, at), rest, p.gather(-1, most).log_(), most)
     at_target = theirs * F.logsigmoid(margin)
     push = theirs.mul_((-margin).sigmoid_())[:, None]  # p_T(y) (1 - p_S(y)), to y from the others
-    slope = q * (-gamma * heat)
+    torch.mul(q, -gamma * heat, out=into)
     if heat == 1:  # log p has no say at y: what stands there is taken from the others by their shares
-        through_log_softmax(log_p, slope.scatter_(-1, at, -push), into)
+        through_log_softmax(log_p, into.scatter_(-1, at, -push), into)
     else:
-        through_log_softmax(log_p, slope, into).addcmul_(p, push).scatter_add_(-1, at, -push)
+        through_log_softmax(log_p, into, into).addcmul_(p, push).scatter_add_(-1, at, -push)
     return cross(q, log_p).mul_(gamma * heat**2).sub_(at_target)
 
 
@@ -214,13 +216,17 @@ def _decoupled(z: Tensor, t: Tensor, y: Tensor, theirs: float, alpha: float, bet
 def _decoupled_step(
     z: Tensor, t: Tensor, y: Tensor, theirs: float, alpha: float, beta: float, into: Tensor
 ) -> Tensor:  # fmt: skip
-    t = over(t, theirs)
-    rest, others = _without(z, y), _without(t, y)
-    log_p, (q, log_q) = log_softmax(rest), softmaxes(others)
-    margin, margin_t = _margin(z, rest, log_p.amax(-1), y), _margin(t, others, log_q.amax(-1), y)
+    t, y = over(t, theirs), y[:, None]
+    at_y, rests = [x.gather(-1, y) for x in (z, t)], []
+    for x in (z, t):
+        low = torch.finfo(x.dtype).min
+        rests.append(x.scatter(-1, y, low) if theirs == 1 else x.scatter_(-1, y, low))  # divided, they are our own
+    log_p, (q, log_q), most = log_softmax(rests[0]), softmaxes(rests[1]), [largest(x) for x in rests]
+    logs = [log.gather(-1, first) for log, first in zip((log_p, log_q), most)]
+    margin, margin_t = (_margin(at_y[i], rests[i], logs[i], most[i]) for i in (0, 1))
     rows = expected_gap(q, log_q, log_p).mul_(beta).add_(_binary(margin, margin_t), alpha=alpha)
     push = (margin.sigmoid() - margin_t.sigmoid()).mul_(alpha)[:, None]
-    slope = q.mul_(-beta).scatter_(-1, y[:, None], push)  # log p has no say at y: that is taken from the others
+    slope = q.mul_(-beta).scatter_(-1, y, push)  # log p has no say at y: that is taken from the others
     through_log_softmax(log_p, slope, into)
     return rows
 
@@ -231,11 +237,11 @@ def _binary(margin: Tensor, margin_t: Tensor) -> Tensor:
     return t_yes.exp() * (t_yes - yes) + t_no.exp() * (t_no - no)
 
 
-def _margin(z: Tensor, rest: Tensor, log_most: Tensor, y: Tensor) -> Tensor:
-    """(n,) log of p(y) / (1 - p(y)) as in `_split`; log_most: of the likeliest of the rest."""
-    margin = z.gather(-1, y[:, None])[:, 0] - rest.amax(-1) + log_most
-    ends = torch.finfo(z.dtype)
-    return margin.clamp_(ends.min, ends.max)
+def _margin(at_y: Tensor, rest: Tensor, log_most: Tensor, most: Tensor) -> Tensor:
+    """(n,) log of p(y) / (1 - p(y)) as in `_split`, from columns (n, 1): the logit at y; of the likeliest of the rest, the log of
+    its share, and where it is."""
+    ends = torch.finfo(rest.dtype)
+    return (at_y - rest.gather(-1, most) + log_most)[:, 0].clamp_(ends.min, ends.max)
 
 
 def _without(z: Tensor, y: Tensor) -> Tensor:

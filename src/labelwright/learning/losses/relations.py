@@ -27,6 +27,10 @@ from labelwright.learning.losses._blocks import (
 from labelwright.learning.losses._rows import check_logits, check_positive, reduced, wide
 from labelwright.learning.losses.soft import cross_rows, tempered
 
+EXACT = "donot_use_mm_for_euclid_dist"
+CLOSE = 1e-9
+"""A square of a distance below this share of the vectors' own has lost more than half of its digits."""
+
 
 def dist(
     logits: Tensor,
@@ -85,7 +89,9 @@ def relational_kd(
     ours, theirs = _vectors(features, teacher_features)
     rows = ours.new_zeros(len(ours))
     if distance:
-        rows = rows + distance * F.smooth_l1_loss(_distances(ours), _distances(theirs), reduction="none").mean(-1)
+        wants = ours.requires_grad and torch.is_grad_enabled()
+        fast = wants and ours.dtype == torch.float32 and can_keep(ours, theirs)
+        rows = rows + distance * (kept(_stretched, _stretch, ours, theirs) if fast else _stretched(ours, theirs))
     if angle:
         rows = rows + angle * F.smooth_l1_loss(_angles(ours), _angles(theirs), reduction="none").mean((-2, -1))
     return reduced(rows, None, reduction)
@@ -208,7 +214,7 @@ def _correlated(z: Tensor, t: Tensor, temperature: float, beta: float, gamma: fl
         for ours, theirs, share, row in blocks(p, q, each[:, None], by_row.T):
             slope = (share * row[:, 2:] + to_q).mul_(theirs)
             slope.addcmul_(ours, share * row[:, 1:2] + to_p).sub_(level)
-            ours.copy_(through_softmax(ours, slope, torch.empty_like(slope)))
+            through_softmax(ours, slope, ours)
         return p
 
     return rows, pull
@@ -247,10 +253,50 @@ def _vectors(features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor
     return wide(features), wide(teacher_features.detach())
 
 
-def _distances(x: Tensor) -> Tensor:
-    """(N, N) Euclidean distances over the mean of those above 0."""
-    d = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    return d / (d.sum() / (d > 0).sum().clamp_min(1)).clamp_min(torch.finfo(x.dtype).tiny)
+def _stretched(ours: Tensor, theirs: Tensor) -> Tensor:
+    """(N,) mean Huber loss of the distances of each item, over the mean of those above 0."""
+    u, v = (d / _usual(d) for d in (torch.cdist(x, x, compute_mode=EXACT) for x in (ours, theirs)))
+    return F.smooth_l1_loss(u, v, reduction="none").mean(-1)
+
+
+def _usual(d: Tensor) -> Tensor:
+    """The mean of the distances above 0."""
+    return (d.sum() / (d > 0).sum().clamp_min(1)).clamp_min(torch.finfo(d.dtype).tiny)
+
+
+def _stretch(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Pull]:
+    """`_stretched` of float32, and its gradient, by products of matrices in float64."""
+    (x, d), (_, of_teacher) = _precisely(ours), _precisely(theirs)
+    usual, n = _usual(d), len(d)
+    u = d / usual
+    apart = u - of_teacher / _usual(of_teacher)
+
+    def pull(grad: Tensor) -> Tensor:
+        slope = apart.clamp(-1, 1).mul_(grad.double()[:, None] / (n * usual))  # for u, over the mean
+        slope -= (slope * u).sum() / (d > 0).sum().clamp_min(1)  # the mean moves, too
+        pulls = torch.where(d > 0, slope / d, 0.0)
+        pulls = pulls + pulls.T
+        return torch.addmm(pulls.sum(1, keepdim=True) * x, pulls, x, alpha=-1).to(ours.dtype)
+
+    return F.smooth_l1_loss(apart, torch.zeros_like(apart), reduction="none").mean(-1).to(ours.dtype), pull
+
+
+def _precisely(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors in float64 about their middle, and their distances (N, N).
+
+    |a|^2 + |b|^2 - 2 a b loses the distance of what lies close together, beside its size; such pairs are taken one by one.
+    """
+    x = x.to(torch.float64, copy=True)
+    x -= x.mean(0)
+    size = torch.linalg.vecdot(x, x)
+    size = size[:, None] + size
+    square = torch.addmm(size, x, x.T, alpha=-2)
+    first, second = torch.triu(square <= CLOSE * size, 1).nonzero().T
+    if len(first) > 4 * len(x):
+        return x, torch.cdist(x, x, compute_mode=EXACT)
+    d = square.clamp_min_(0).sqrt_().fill_diagonal_(0)
+    d[first, second] = d[second, first] = (x[first] - x[second]).norm(dim=1)
+    return x, d
 
 
 def _angles(x: Tensor) -> Tensor:

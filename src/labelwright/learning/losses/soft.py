@@ -28,13 +28,12 @@ from labelwright.learning.losses._blocks import (
     through_softmax,
 )
 from labelwright.learning.losses._rows import (
+    Mass,
     check_positive,
     entropy,
     hard_rows,
     is_hard,
     known_ids,
-    known_mass,
-    known_rows,
     log_probs,
     per_class_pairs,
     reduced,
@@ -93,8 +92,9 @@ def soft_cross_entropy(
         counted = known_ids(targets, scaled.shape[-1], check)
         rows = hard_rows(scaled, targets)
         return reduced(rows if weight is None else rows * weight[targets.clamp_min(0).long()], counted, reduction)
-    counted = known_mass(targets, check)
-    return reduced(cross_rows(logits, targets, temperature=temperature, weight=weight, check=check), counted, reduction)
+    mass = Mass(targets, check)
+    rows = cross_rows(logits, targets, temperature=temperature, weight=weight, check=check, see=mass.see)
+    return reduced(rows, mass.known(), reduction)
 
 
 def kl(
@@ -201,11 +201,17 @@ def tempered(logits: Tensor, temperature: float) -> Tensor:
 
 
 def cross_rows(
-    logits: Tensor, targets: Tensor, *, temperature: float = 1.0, weight: Tensor | None = None, check: bool = True
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float = 1.0,
+    weight: Tensor | None = None,
+    check: bool = True,
+    see: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """(...) cross-entropy to distributions, each class's term times its weight."""
+    """(...) cross-entropy to distributions, each class's term times its weight.   see: of `by_blocks`."""
     return by_blocks(
-        _cross, _cross_step, logits, targets, temperature=temperature, held=weight, weight=weight, check=check
+        _cross, _cross_step, logits, targets, temperature=temperature, held=weight, see=see, weight=weight, check=check
     )
 
 
@@ -228,8 +234,12 @@ def _divergence(
     if multi_label:
         z, q, known = per_class_pairs(tempered(logits, temperature), targets, check)
         return reduced(by_blocks(*formula, z, q).masked_fill(~known, 0.0).sum(-1), known.any(-1), reduction)
-    counted = known_rows(logits, targets, check)
-    return reduced(by_blocks(*formula, logits, targets, temperature=temperature), counted, reduction)
+    if is_hard(logits, targets):
+        counted = known_ids(targets, logits.shape[-1], check)
+        return reduced(by_blocks(*formula, logits, targets, temperature=temperature), counted, reduction)
+    mass = Mass(targets, check)
+    rows = by_blocks(*formula, logits, targets, temperature=temperature, see=mass.see)
+    return reduced(rows, mass.known(), reduction)
 
 
 def _cross(logits: Tensor, targets: Tensor, weight: Tensor | None, check: bool) -> Tensor:
@@ -289,9 +299,9 @@ def _js(logits: Tensor, targets: Tensor) -> Tensor:
 def _js_step(logits: Tensor, targets: Tensor, into: Tensor) -> Tensor:
     p, q = softmax(logits), spread(logits, targets)
     tiny = torch.finfo(p.dtype).tiny
-    middle = (p + q).mul_(0.5).clamp_min_(tiny)
-    ours = log_((p / middle).clamp_min_(tiny))
-    theirs = log_(torch.div(q, middle, out=middle).clamp_min_(tiny))
-    rows = 0.5 * (dot(p, ours) + dot(q, theirs))
+    both = (p + q).clamp_min_(tiny)  # twice the middle; log 2 is added to the rows
+    ours = log_((p / both).clamp_min_(tiny))
+    theirs = log_(torch.div(q, both, out=both).clamp_min_(tiny))
+    rows = (dot(p, ours) + dot(q, theirs)).add_(1 + q.sum(-1), alpha=LOG_2).mul_(0.5)
     through_softmax(p, ours.mul_(0.5), into)
     return rows
