@@ -195,7 +195,7 @@ def _hinge(z: Tensor, q: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _hinge_step(z: Tensor, q: Tensor, wanted: Tensor, into: Tensor) -> Tensor:
-    best, first = _twolargest(z)
+    best, first = _two_largest(z)
     lead = (z - best[:, :1]).scatter_(-1, first[:, :1], best[:, :1] - best[:, 1:])
     short = torch.sub(wanted, lead, out=lead)
     lowest = -torch.finfo(
@@ -209,7 +209,7 @@ def _hinge_step(z: Tensor, q: Tensor, wanted: Tensor, into: Tensor) -> Tensor:
     return rows
 
 
-def _twolargest(z: Tensor) -> tuple[Tensor, Tensor]:
+def _two_largest(z: Tensor) -> tuple[Tensor, Tensor]:
     """(n, 2) what `topk` gives, and where."""
     first = largest(z)
     first = torch.cat([first, largest(z.scatter(-1, first, torch.finfo(z.dtype).min))], -1)
