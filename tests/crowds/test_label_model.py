@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from labelwright.crowds import _one_accuracy, _vote_cells
 from labelwright.crowds._voices import Copies, _together, overlaps, voices
-from labelwright.crowds._vote_cells import some_items, sort_cells
+from labelwright.crowds._vote_cells import fires_of, some_items, sort_cells
 from labelwright.crowds.label_model import fit_label_model
 from labelwright.crowds.prepared import Prepared, prepare
 from labelwright.errors import LabelError, OptionError
@@ -119,7 +119,7 @@ def test_one_step_by_hand():
 def test_agreement_is_counted_as_in_a_loop(case):
     matrix, k = case
     votes = prepared(matrix, k)
-    pairs = overlaps([sort_cells(votes)])
+    pairs = overlaps([sort_cells(votes)], fires_of([votes]))
     got = {(a, b): (x, y) for a, b, x, y in zip(pairs.a, pairs.b, pairs.agreed, pairs.both)}
     want = {}
     for a in range(matrix.shape[1]):

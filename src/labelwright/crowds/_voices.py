@@ -43,10 +43,9 @@ class Overlaps:
     chance: np.ndarray
 
 
-def overlaps(blocks: Blocks) -> Overlaps:
-    """Count once what does not change while the model is fitted."""
-    m, k = blocks[0].n_sources, blocks[0].n_classes
-    fires = sum((np.bincount(_claims(cells), minlength=m * k) for cells in blocks), np.zeros(m * k)).reshape(m, k)
+def overlaps(blocks: Blocks, fires: np.ndarray) -> Overlaps:
+    """Count once what does not change while the model is fitted.   fires: (A, K) votes per source and class."""
+    m, k = fires.shape
     several = (fires > 0).sum(1) > 1
     both, agreed = sp.csr_matrix((m, m)), sp.csr_matrix((m, m))
     for cells in blocks:
@@ -172,10 +171,11 @@ def voices(cells: Cells, pairs: Copies, steps: int = 30) -> np.ndarray:
     touched = np.union1d(pairs.a, pairs.b)
     if not len(touched):
         return w
-    code = np.zeros(cells.n_sources, np.int64)
-    code[touched] = _codes(len(touched))
+    codes = _codes(len(touched))
+    code = np.zeros(cells.n_sources, codes.dtype)
+    code[touched] = codes
     said = code[cells.source]
-    who = np.add.reduceat(said, cells.start[:-1]) if len(said) else said
+    who = np.add.reduceat(said, cells.start[:-1], dtype=said.dtype) if len(said) else said
     some = np.flatnonzero(who)
     if not len(some):
         return w
@@ -183,9 +183,10 @@ def voices(cells: Cells, pairs: Copies, steps: int = 30) -> np.ndarray:
     one = np.empty(len(sets), np.int64)
     one[of_set] = some  # some cell of each set
     at, begin = members(cells.start, one)
-    at, of = at[said[at] > 0], np.repeat(np.arange(len(one)), np.diff(begin))[said[at] > 0]
+    partnered = said > 0
+    at, of = at[partnered[at]], np.repeat(np.arange(len(one)), np.diff(begin))[partnered[at]]
     found = _solved(cells.source[at], of, pairs, steps)
-    w[said > 0] = found[members(np.searchsorted(of, np.arange(len(one) + 1)), of_set)[0]]
+    w[partnered] = found[members(np.searchsorted(of, np.arange(len(one) + 1)), of_set)[0]]
     return w
 
 
@@ -193,7 +194,7 @@ def _codes(n: int) -> np.ndarray:
     """(n,) integers of which every subset has a sum of its own: powers of two, or, where they end, numbers drawn so widely that
     two of a million sums meet in one of a million cases."""
     if n <= 62:
-        return np.int64(1) << np.arange(n, dtype=np.int64)
+        return (np.int64(1) << np.arange(n)).astype(np.uint8 if n <= 8 else np.int64)
     return np.random.default_rng(0).integers(1, 1 << 62, n)
 
 

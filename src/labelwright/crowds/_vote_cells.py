@@ -72,15 +72,25 @@ def blocks_of(votes: Prepared) -> list[Prepared]:
     return out
 
 
+def fires_of(blocks: list[Prepared]) -> np.ndarray:
+    """(A, K) votes of each source for each class."""
+    m, k = blocks[0].n_annotators, blocks[0].n_classes
+    claims = (block.annotator * np.int64(k) + block.label for block in blocks)
+    found: np.ndarray = sum((np.bincount(claim, minlength=m * k) for claim in claims), np.zeros(m * k)).reshape(m, k)
+    return found
+
+
 def sort_cells(votes: Prepared) -> Cells:
     """See `Cells`."""
     k = votes.n_classes
     keys, cell = numbered(votes.item.astype(np.int64) * k + votes.label)
     one = csr_matrix((np.ones(len(cell), bool), cell, np.arange(len(cell) + 1)), shape=(len(cell), len(keys)))
     turned = one.tocsc()  # a counting sort
-    order = turned.indices
+    order, weight = turned.indices, votes.weight
+    if len(weight) and weight.min() < weight.max():  # equal ones, which is usual, need no order
+        weight = weight[order]
     return _cells(
-        votes.annotator[order], votes.weight[order], turned.indptr, keys // k, (keys % k).astype(np.int32), order,
+        votes.annotator[order], weight, turned.indptr, keys // k, (keys % k).astype(np.int32), order,
         votes.gold, votes.n_annotators, k,
     )  # fmt: skip
 

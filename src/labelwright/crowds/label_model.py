@@ -11,7 +11,7 @@ from labelwright.crowds._candidates import largest_first
 from labelwright.crowds._one_accuracy import ACCURACY, INFERRED, STRENGTH, Blocks, State, log_odds, one_accuracy
 from labelwright.crowds._rates import Start, fit_rates, true_class, votes_on
 from labelwright.crowds._voices import Copies, copying, overlaps, voices
-from labelwright.crowds._vote_cells import blocks_of, sort_cells
+from labelwright.crowds._vote_cells import blocks_of, fires_of, sort_cells
 from labelwright.crowds.fit import Fit
 from labelwright.crowds.prepared import Prepared
 from labelwright.errors import LabelError, OptionError, check_option
@@ -59,26 +59,29 @@ def fit_label_model(
     if dependencies is not None:
         check_option("dependencies", dependencies, ("learn",))
     learn, shares = _read_prior(prior, votes.n_classes)
-    cells = [sort_cells(block) for block in blocks_of(votes)]
+    parts = blocks_of(votes)
+    cells, fires = [sort_cells(part) for part in parts], fires_of(parts)
     plain = weights = [block.weight for block in cells]
     pairs = Copies(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     fit_accuracies = partial(one_accuracy, cells, prior=shares, learn=learn, max_iter=max_iter, tol=tol)
     state = None
     if dependencies == "learn" and len(votes):
-        shared = overlaps(cells)
+        shared = overlaps(cells, fires)
         if np.isnan(shared.chance).any():
             state = fit_accuracies(plain, rough=True)
         for _ in range(ROUNDS):
             known, pairs = pairs, copying(cells, shared, state)
             if all(np.array_equal(old, new) for old, new in zip(known, pairs)):
                 break
-            weights = [block.weight * voices(block, pairs) for block in cells]
+            weights = [voices(block, pairs) for block in cells]
+            for weight, block in zip(weights, cells):
+                weight *= block.weight
             state = fit_accuracies(weights, begin=state.accuracy if state else None)
     if state is None or not state.trace:
         state = fit_accuracies(weights, begin=state.accuracy if state else None)
     back = _in_order(votes, cells, weights)
     details = {"weight": back, "pairs": list(zip(pairs.a.tolist(), pairs.b.tolist(), pairs.r.tolist()))}
-    fit = _report(votes, cells, state, back, details)
+    fit = _report(votes, cells, state, back, (fires > 0).any(1), details)
     if abstentions == "informative":
         teaches = np.where(votes.gold >= 0, 1.0, INFERRED)
         begin = Start(fit.labels.dense().astype(np.float64), back, state.prior, learn, ACCURACY, STRENGTH, teaches)
@@ -117,9 +120,10 @@ def _read_prior(prior: Any, n_classes: int) -> tuple[bool, np.ndarray]:
     return False, shares / shares.sum()
 
 
-def _report(votes: Prepared, cells: Blocks, state: State, weight: np.ndarray, details: dict[str, Any]) -> Fit:
+def _report(
+    votes: Prepared, cells: Blocks, state: State, weight: np.ndarray, spoke: np.ndarray, details: dict[str, Any]
+) -> Fit:
     k, accuracy = votes.n_classes, state.accuracy
-    spoke = np.bincount(votes.annotator, minlength=votes.n_annotators) > 0
     gain = log_odds(accuracy, k)
 
     def confusion(source: int) -> np.ndarray:
