@@ -81,7 +81,7 @@ def fit_label_model(
         state = fit_accuracies(weights, begin=state.accuracy if state else None)
     back = _in_order(votes, cells, weights)
     details = {"weight": back, "pairs": list(zip(pairs.a.tolist(), pairs.b.tolist(), pairs.r.tolist()))}
-    fit = _report(votes, cells, state, back, (fires > 0).any(1), details)
+    fit = _report(votes, cells, state, back, fires.sum(1) > 0, details)
     if abstentions == "informative":
         teaches = np.where(votes.gold >= 0, 1.0, INFERRED)
         begin = Start(fit.labels.dense().astype(np.float64), back, state.prior, learn, ACCURACY, STRENGTH, teaches)
