@@ -155,10 +155,10 @@ def test_how_much_is_told_beside_the_class():
 def test_tables_too_large_are_refused_and_auto_goes_without_them(monkeypatch):
     item, annotator, label, *_ = birds(3)
     votes = prepared(item, annotator, label, 160, 30, 2)
-    monkeypatch.setattr(groups, "MOST", 1000)
+    monkeypatch.setattr(groups, "SMALL", 1000)
+    monkeypatch.setattr(groups, "PER_VOTE", 0)
     with pytest.raises(OptionError, match=r"160 items, 30 annotators and 6 groups.*not 1,320.*vote_shares"):
         fit_groups(votes)
     with pytest.raises(OptionError, match="per_class"):
         METHODS["groups"](votes, per_class=0)
-    monkeypatch.setattr("labelwright.crowds.verb.MOST", 1000)
     assert "groups" not in lw.aggregate(item, annotator, label).others["method"].to_pylist()

@@ -20,11 +20,17 @@ BLUR = 0.2
 """Share of each item that begins spread over all groups."""
 VOTES_WORTH = 2.0
 """The votes of an item count as so many items of its group whose class is known."""
-MOST = 30_000_000  # numbers in the largest table: 240 MB
+SMALL, PER_VOTE = 1_000_000, 5
+"""Numbers in the tables: up to a million, or five per vote, which with what is made of them is below 200 bytes per vote."""
 
 
-def table_size(votes: Prepared, per_class: int = 3) -> int:
-    """Numbers in the tables of `fit_groups`: items by groups, and annotators by answers by groups."""
+def fits_memory(votes: Prepared, per_class: int = 3) -> bool:
+    """Whether the tables are small beside the votes: items by groups, and annotators by answers by groups."""
+    return table_size(votes, per_class) <= max(SMALL, PER_VOTE * len(votes))
+
+
+def table_size(votes: Prepared, per_class: int) -> int:
+    """Numbers in those tables."""
     return (votes.n_items + votes.n_annotators * votes.n_classes) * per_class * votes.n_classes
 
 
@@ -46,17 +52,17 @@ def fit_groups(
         (N, G), the posterior of each item; answers (G, K), how a group is answered.
 
     Raises:
-        OptionError: tables of more than 30 million numbers: (N + A K) G.
+        OptionError: tables of (N + A K) G numbers that are more than a million, and more than five per vote.
 
     Source: latent class analysis (Lazarsfeld & Henry 1968) with annotators as items of the questionnaire, as MAP by EM.
     """
     check_whole("per_class", per_class, 1)
     check_whole("max_iter", max_iter, 1)
-    size, k = table_size(votes, per_class), votes.n_classes
-    if size > MOST:
+    k = votes.n_classes
+    if not fits_memory(votes, per_class):
         raise OptionError(
-            found=f"{votes.n_items:,} items, {votes.n_annotators:,} annotators and {per_class * k} groups",
-            expected=f"tables of at most {MOST:,} numbers, not {size:,}",
+            found=f"{votes.n_items:,} items, {votes.n_annotators:,} annotators and {per_class * k:,} groups",
+            expected=f"tables of at most {max(SMALL, PER_VOTE * len(votes)):,} numbers, not {table_size(votes, per_class):,}",
             fix="use a lower per_class, or vote_shares",
         )
     group, said, counted = _begin(votes, per_class), _said(votes), _counted(votes)

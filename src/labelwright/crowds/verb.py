@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from labelwright.crowds import groups
 from labelwright.crowds.aggregation import Aggregation, annotator_table, item_table, others_tables
 from labelwright.crowds.choose import (
     MIXTURE,
@@ -19,7 +20,6 @@ from labelwright.crowds.choose import (
     without_method,
 )
 from labelwright.crowds.fit import Fit, Method
-from labelwright.crowds.groups import MOST, table_size
 from labelwright.crowds.history import HEARS, heard, read_history
 from labelwright.crowds.methods import METHODS
 from labelwright.crowds.ordinal import fits_memory
@@ -195,7 +195,7 @@ def _auto(
     names: tuple[str, ...] = AUTO if len(votes) <= MANY else QUICK
     if votes.space.structure in ORDERED and len(votes) <= MANY and fits_memory(votes):
         names += ("ordinal",)
-    if len(votes) <= MANY and table_size(votes) <= MOST:
+    if len(votes) <= MANY and groups.fits_memory(votes):
         names += (CHECK,)
     methods = {name: heard(name, earlier) for name in names}
     found = compare(methods, votes, random_state=random_state, progress=progress)
