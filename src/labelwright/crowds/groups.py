@@ -35,7 +35,7 @@ def table_size(votes: Prepared, per_class: int) -> int:
 
 
 def fit_groups(
-    votes: Prepared, *, per_class: int = 3, max_iter: int = 200, tol: float = 1e-6, random_state: int = 0
+    votes: Prepared, *, per_class: int = 3, max_iter: int = 200, tol: float = 1e-5, random_state: int = 0
 ) -> Fit:
     """Items fall into `per_class` * K groups; each annotator answers each group in a way of its own.
 
