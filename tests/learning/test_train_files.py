@@ -121,6 +121,12 @@ def test_a_repository_feeds_training(reviews, tmp_path):
     assert "commit 1" in done.told[0] and done.held_out.figures["accuracy"].value > 0.9
     with pytest.raises(LabelwrightError, match="relabel"):
         train_file(tmp_path / "reviews.labels", labels="relabel", out=tmp_path / "n")
+    table = pq.read_table(reviews).rename_columns(["words", "label"])
+    pq.write_table(table.append_column("key", pa.array([f"n{i}" for i in range(300)])), tmp_path / "other.parquet")
+    with pytest.raises(LabelwrightError, match="no label in reviews.labels for any of the 300 items of other.parquet"):
+        train_file(
+            tmp_path / "reviews.labels", data=tmp_path / "other.parquet", text="words", id="key", out=tmp_path / "n"
+        )
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "reviews.labels").rename(tmp_path / "elsewhere" / "reviews.labels")
     with pytest.raises(DataError, match="pass it with --data"):
@@ -136,6 +142,8 @@ def test_relabel_then_train(reviews, tmp_path):
     repo = Repository.open(tmp_path / "r.labels")
     assert set(repo.events()["kind"].to_pylist()) == {"suggestion"} and repo.events().num_rows == 300
     assert repo.labels().num_rows == 0  # a teacher suggests; only people and files settle
+    with pytest.raises(LabelwrightError, match="holds those of teachers.*--labels relabel"):
+        train_file(tmp_path / "r.labels", data=reviews, out=tmp_path / "none")
     student = train_file(
         tmp_path / "r.labels", data=reviews, labels="relabel", out=tmp_path / "student", changes={"epochs": 40}
     )

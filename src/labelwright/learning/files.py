@@ -173,6 +173,19 @@ def labels_of(file: ItemFile, repo: Any, which: str | None) -> tuple[Any, str]:
     return _current(file, repo, version)
 
 
+def _where_labels_are(repo: Any, n: int) -> dict[str, str]:
+    """What to expect, and the fix, where none of the n labels of a repository is of an item of the data."""
+    if n == 0 and any((repo.path / "soft").glob("*.soft")):
+        return {
+            "expected": "labels that were given or reviewed; this repository holds those of teachers",
+            "fix": "pass --labels relabel for them, or --labels given for those in the file",
+        }
+    return {
+        "expected": "the data from which the repository was made",
+        "fix": "pass it with --data, with the same columns (--id, --text, ...)",
+    }
+
+
 def _current(file: ItemFile, repo: Any, version: Any) -> tuple[Any, str]:
     """What the events say: the last word on each item."""
     from labelwright.store.events import CANT_TELL, NONE_FITS
@@ -185,8 +198,7 @@ def _current(file: ItemFile, repo: Any, version: Any) -> tuple[Any, str]:
     if all(v is None for v in values):
         raise LabelError(
             found=f"no label in {repo.path.name} for any of the {len(values):,} items of {file.path.name}",
-            expected="the data from which the repository was made",
-            fix="pass it with --data, with the same columns (--id, --text, ...)",
+            **_where_labels_are(repo, len(table)),
         )
     space = LabelSpace.from_json(json.dumps(repo.head["space"]))
     at = f"commit {repo.version(version)}"
