@@ -193,9 +193,10 @@ def test_without_javascript(desk, accounts, tab):
         page.keyboard.press("Enter")
         first = page.locator("#work").get_attribute("data-item")
         page.get_by_role("button", name="Keep").click()
-        assert "Saved." in page.content() and page.locator("#work").get_attribute("data-item") != first
+        page.get_by_text("Saved.").wait_for()  # not the blank page between two
+        assert page.locator("#work").get_attribute("data-item") != first
         page.get_by_role("button", name="Undo").click()
-        assert page.locator("#work").get_attribute("data-item") == first
+        page.locator(f'#work[data-item="{first}"]').wait_for()
 
 
 CONTRAST = """() => {
