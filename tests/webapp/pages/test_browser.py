@@ -77,9 +77,9 @@ def test_the_whole_story_by_keyboard(desk, accounts, audited, tab, tmp_path):
         assert press(page, "k") == back
 
         page.keyboard.press("?")
-        assert page.locator("#keys").is_visible()
+        page.locator("#keys").wait_for()
         page.keyboard.press("Escape")
-        assert not page.locator("#keys").is_visible()
+        page.locator("#keys").wait_for(state="hidden")
 
         page.goto(server.url + "/queue?stream=estimation")
         page.wait_for_selector("body.ready")
@@ -181,7 +181,7 @@ def test_wrong_input_is_told_and_keeps_the_item(desk, accounts, tab):
             for k in keys:
                 page.keyboard.type(k)
             page.keyboard.press("Enter")
-            assert told in page.locator("#trouble").inner_text()
+            until(page, f"document.getElementById('trouble').innerText.includes({told!r})")
         assert page.locator("#work").get_attribute("data-item") == key and desk.progress().answers == 0
 
 
