@@ -89,13 +89,16 @@ def olga(app):
 
 
 def until(page, expression, arg=None, seconds=8):
-    """Wait until JavaScript says so. Playwright's own waiting evaluates text in the page, which the policy forbids."""
+    """Wait until JavaScript says so of a page that is all here: a busy browser shows a new page's empty body first.
+
+    Playwright's own waiting evaluates text in the page, which the policy forbids.
+    """
     from playwright.sync_api import Error
 
     end = time.monotonic() + seconds
     while True:
         try:
-            if page.evaluate(expression, arg):
+            if page.evaluate(expression, arg) and page.evaluate("document.readyState === 'complete'"):
                 return
         except Error as error:
             if "navigation" not in str(error) and "of null" not in str(error):  # a page that is still coming

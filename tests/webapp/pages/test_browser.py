@@ -132,21 +132,22 @@ def test_answers_survive_a_lost_connection_and_count_once(desk, accounts, tab):
         page = tab(f"{server.url}/?token={TOKEN}")
         page.wait_for_selector("body.ready")
         page.wait_for_timeout(300)
-        tries = []
+        tries, told = [], []
 
-        def lost(route):  # the first is taken, but its receipt is lost; the second never arrives
+        def lost(route):  # the first is taken, but its receipt is lost; the next never arrive
             tries.append(route.request.post_data)
             if len(tries) == 1:
                 route.fetch()
-            return route.abort() if len(tries) <= 2 else route.continue_()
+            return route.continue_() if told and len(tries) > 2 else route.abort()
 
         page.route("**/queue/answer", lost)
         page.keyboard.press("k")
         until(page, "document.getElementById('saved').textContent.includes('not saved yet')")
         until(page, "document.getElementById('trouble').textContent.includes('sent again')")
         assert page.evaluate("!window.dispatchEvent(new Event('beforeunload', {cancelable: true}))")  # leaving warns
+        told.append("sent again")
         until(page, "/^Saved/.test(document.getElementById('saved').textContent)")
-        assert len(tries) == 3 and len(set(tries)) == 1 and desk.progress().answers == 1
+        assert len(tries) >= 3 and len(set(tries)) == 1 and desk.progress().answers == 1
         assert page.locator("#trouble").is_hidden()
         assert page.evaluate("window.dispatchEvent(new Event('beforeunload', {cancelable: true}))")
     tab.trouble[:] = [t for t in tab.trouble if "ERR_FAILED" not in t]
@@ -157,10 +158,11 @@ def test_pressing_faster_than_the_server_leaves_no_item_behind(desk, accounts, t
     with serving(desk, accounts, local=me) as server:
         page = tab(f"{server.url}/?token={TOKEN}")
         page.wait_for_selector("body.ready")
-        for _ in range(25):  # at once, also before the first item behind is here
-            page.keyboard.press("k")
-        page.wait_for_timeout(300)
-        until(page, SAVED)
+        for _ in range(2):
+            for _ in range(25):  # at once, also before the first item behind is here
+                page.keyboard.press("k")
+            page.wait_for_timeout(300)
+            until(page, SAVED + " && !document.body.classList.contains('waiting')")
         shown = page.locator("#work").get_attribute("data-item")
         assert desk.progress().answers >= 2 and desk.item(shown, me).mine is None
         assert desk.next(me).item.item == shown  # nothing is leased before it

@@ -97,7 +97,7 @@ def test_html_is_text_and_as_a_page_it_runs_nothing(tmp_path, engine, accounts, 
         assert page.frames[1].url == ""
         page.keyboard.press("v")
         until(page, "document.querySelector('details.page').open")
-        page.wait_for_timeout(400)
+        page.frame_locator("iframe.html").locator("p").wait_for()
         frame = page.frames[1]
         assert frame.evaluate("document.querySelector('p').textContent") == "A review of 7"
         assert frame.evaluate("window.origin") == "null" and frame.evaluate("window.hit || 0") == 0
