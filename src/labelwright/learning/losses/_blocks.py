@@ -6,6 +6,7 @@ have, beside the plain formula of its rows, a step: rows and gradient of a block
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from labelwright.learning.losses._rows import watched, wide
+from labelwright.learning.losses._rows import joined, watched, wide, wide_dtype
 
 BLOCK = 1 << 18  # numbers in a block, for each thread: a few temporaries of this size fit the cache
 SMALL = 1 << 14  # up to here the work is in the calls, not in the numbers, and autograd makes fewer
@@ -52,11 +53,11 @@ def by_blocks(
         return plain(over(z, temperature), *rest, **options)
 
     def make(z: Tensor, *rest: Tensor) -> tuple[Tensor, Pull]:
-        rows, slopes = [], torch.empty(z.shape, dtype=wide(z[:0]).dtype)
+        rows, slopes = [], torch.empty(z.shape, dtype=wide_dtype(z))
         for into, part, *more in blocks(slopes, z, *rest):
             show(more)
             rows.append(step(over(part, temperature), *more, into=into, **options))
-        return torch.cat(rows), lambda grad: slopes.mul_((grad if temperature == 1 else grad / temperature)[:, None])
+        return joined(rows), lambda grad: slopes.mul_((grad if temperature == 1 else grad / temperature)[:, None])
 
     def show(more: Sequence[Tensor]) -> None:
         if see:
@@ -72,7 +73,7 @@ def by_blocks(
         for part, *more in blocks(logits, *others):
             show(more)
             parts.append(whole(part, *more))
-        rows = torch.cat(parts)
+        rows = joined(parts)
     return rows if len(lead) == 1 else rows.reshape(lead)
 
 
@@ -86,14 +87,10 @@ def can_keep(logits: Tensor, *others: Tensor | None) -> bool:
         logits.device.type == "cpu"
         and type(logits) in (Tensor, torch.nn.Parameter)
         and logits.numel() > SMALL
-        and all(_wide_dtype(x) == _wide_dtype(logits) for x in floats)
+        and all(wide_dtype(x) == wide_dtype(logits) for x in floats)
         and not (torch.is_grad_enabled() and any(x.requires_grad for x in floats))
         and not watched(logits, *floats)
     )
-
-
-def _wide_dtype(x: Tensor) -> torch.dtype:
-    return torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
 
 
 def kept(
@@ -214,7 +211,7 @@ def cross(q: Tensor, log_p: Tensor) -> Tensor:
 
 def _total(terms: Tensor, q: Tensor) -> Tensor:
     rows = terms.sum(-1)
-    return terms.masked_fill_(q == 0, 0.0).sum(-1) if bool(rows.sum().isnan()) else rows
+    return terms.masked_fill_(q == 0, 0.0).sum(-1) if math.isnan(rows.sum()) else rows
 
 
 def cross_step(logits: Tensor, q: Tensor, into: Tensor) -> Tensor:

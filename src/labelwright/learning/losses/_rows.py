@@ -18,11 +18,22 @@ from torch.autograd import forward_ad
 from labelwright.errors import DataError, LabelError, OptionError, ProbabilityError, check_option, rows
 
 REDUCTIONS = ("mean", "sum", "none")
+HALF = (torch.float16, torch.bfloat16)
 
 
 def wide(x: Tensor) -> Tensor:
     """float32 of half precision; other floats as they are."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return x.float() if x.dtype in HALF else x
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """What `wide` makes of its dtype."""
+    return torch.float32 if x.dtype in HALF else x.dtype
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    """One tensor of blocks of rows."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def log_probs(logits: Tensor) -> Tensor:
@@ -188,17 +199,17 @@ class Mass:
         self.targets, self.check, self.least, self.sums = targets, check, 0.0, list[Tensor]()
 
     def see(self, part: Tensor) -> None:
-        self.sums.append(part.sum(-1, dtype=wide(part[:0]).dtype))
+        self.sums.append(part.sum(-1, dtype=wide_dtype(part)))
         if self.check and part.numel():
             self.least = min(self.least, float(part.amin()))
 
     def known(self) -> Tensor | None:
         """See `known_mass`; once all targets were seen."""
         targets = self.targets
-        mass = (self.sums[0] if len(self.sums) == 1 else torch.cat(self.sums)).reshape(targets.shape[:-1])
+        mass = joined(self.sums).reshape(targets.shape[:-1])
         if not self.check or not targets.numel():
             return mass != 0
-        near = 1e-2 if targets.dtype in (torch.float16, torch.bfloat16) else 1e-3
+        near = 1e-2 if targets.dtype in HALF else 1e-3
         least, most = (float(end) for end in mass.aminmax())
         if self.least >= 0 and most <= 1 + near and least >= 0:
             if least >= 1 - near:
@@ -233,7 +244,7 @@ def spread(logits: Tensor, targets: Tensor) -> Tensor:
 
 def distributions(logits: Tensor, targets: Tensor, check: bool) -> tuple[Tensor, Tensor | None]:
     """Targets as (..., K) distributions in the dtype of the wide logits, and which rows count (None: all)."""
-    dtype = wide(logits[:0]).dtype
+    dtype = wide_dtype(logits)
     if not is_hard(logits, targets):
         return targets.to(dtype), known_mass(targets, check)
     counted = known_ids(targets, logits.shape[-1], check)

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from labelwright.errors import DataError, LabelError, check_option
 from labelwright.learning.losses._blocks import Pull, blocks, can_keep, kept, softmax, through_softmax
-from labelwright.learning.losses._rows import check_logits, check_positive, known_rows, reduced, spread, wide
+from labelwright.learning.losses._rows import (
+    check_logits,
+    check_positive,
+    known_rows,
+    reduced,
+    spread,
+    wide,
+    wide_dtype,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -184,7 +192,7 @@ def _class_overlap(logits: Tensor, targets: Tensor, counted: Tensor | None, grou
     """(groups,) 1 - the mean overlap of the classes; the rows of logits fall into equal groups, in order."""
     k, lead = logits.shape[-1], logits.ndim - 1
     z, t = logits.reshape(-1, k), targets.reshape(-1, *targets.shape[lead:])
-    seen = None if counted is None else counted.reshape(-1, 1).to(wide(logits[:0]).dtype)
+    seen = None if counted is None else counted.reshape(-1, 1).to(wide_dtype(logits))
 
     def plain(z: Tensor, t: Tensor) -> Tensor:
         x = wide(z).softmax(-1)
@@ -192,7 +200,7 @@ def _class_overlap(logits: Tensor, targets: Tensor, counted: Tensor | None, grou
         return (1 - _overlap(x.transpose(1, 2), y.transpose(1, 2), eps)).mean(-1)
 
     def make(z: Tensor, t: Tensor) -> tuple[Tensor, Pull]:
-        p = torch.empty(z.shape, dtype=wide(z[:0]).dtype)
+        p = torch.empty(z.shape, dtype=wide_dtype(z))
         mask = torch.ones(len(z), 1, dtype=p.dtype) if seen is None else seen
         both, apart = torch.zeros(2, k, dtype=p.dtype)
         for ours, logit, target, m in blocks(p, z, t, mask):

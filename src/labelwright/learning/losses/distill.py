@@ -41,6 +41,7 @@ from labelwright.learning.losses._rows import (
     soft_rows,
     top_class,
     wide,
+    wide_dtype,
 )
 from labelwright.learning.losses.controls import label_smoothing
 from labelwright.learning.losses.soft import tempered
@@ -151,9 +152,9 @@ def uskd(
     check_logits(logits, weak_logits, "weak_logits", least=2)
     counted = known_rows(logits, targets, check)
     if is_hard(logits, targets):
-        column, value = targets[..., None].clamp_min(0).long(), (targets >= 0)[..., None].to(wide(logits[:0]).dtype)
+        column, value = targets[..., None].clamp_min(0).long(), (targets >= 0)[..., None].to(wide_dtype(logits))
     else:
-        value, column = targets.to(wide(logits[:0]).dtype).topk(2, -1)
+        value, column = targets.to(wide_dtype(logits)).topk(2, -1)
     held, width = value > 0, value.shape[-1]
     with torch.no_grad():
         squares = (-2 * _surprise(logits, column)).exp()

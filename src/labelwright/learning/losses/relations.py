@@ -24,7 +24,7 @@ from labelwright.learning.losses._blocks import (
     softmax,
     through_softmax,
 )
-from labelwright.learning.losses._rows import check_logits, check_positive, reduced, wide
+from labelwright.learning.losses._rows import check_logits, check_positive, reduced, wide, wide_dtype
 from labelwright.learning.losses.soft import cross_rows, tempered
 
 EXACT = "donot_use_mm_for_euclid_dist"
@@ -190,7 +190,7 @@ def _felt(z: Tensor, share: float) -> Tensor:
 
 def _correlated(z: Tensor, t: Tensor, temperature: float, beta: float, gamma: float) -> tuple[Tensor, Pull]:
     """The rows of `dist`, and their gradient: that of a correlation for its one side is a line in both sides."""
-    (n, k), dtype = z.shape, wide(z[:0]).dtype
+    (n, k), dtype = z.shape, wide_dtype(z)
     p, q = torch.empty(n, k, dtype=dtype), torch.empty(n, k, dtype=dtype)
     by_row, even = torch.empty(3, n, dtype=dtype), torch.tensor(1 / k, dtype=dtype)  # what a softmax is on average
     for ours, theirs, row, *logits in blocks(p, q, by_row.T, z, t):
