@@ -414,6 +414,22 @@ def test_soft_label_file_feeds_the_student(digits, tmp_path):
     assert np.allclose(stored.predict_proba(x[:9]), plain.predict_proba(x[:9]), atol=1e-5)
 
 
+@pytest.mark.parametrize("held", [0, 1 << 26])
+def test_rows_of_a_file_are_the_same_held_or_decoded_batch_by_batch(tmp_path, monkeypatch, held):
+    from labelwright.learning import data
+    from labelwright.store import open_soft_labels, write_soft_labels
+
+    monkeypatch.setattr(data, "HELD", held)
+    rng = np.random.default_rng(0)
+    soft = rng.dirichlet(np.ones(12), 50)
+    soft[[3, 7]] = np.nan
+    write_soft_labels(tmp_path / "s.soft", SoftLabels.from_dense(soft, k=4), k=4)
+    file = open_soft_labels(tmp_path / "s.soft")
+    at = np.array([7, 0, 3, 49, 7])
+    found = TrainData(np.zeros((50, 2), np.float32), file).fetch(at)["labels"].numpy()
+    assert np.array_equal(found, file.dense(at) * [[0], [1], [0], [1], [0]])
+
+
 def test_top_k_rows_are_spread_as_soft_labels_say(digits):
     rng = np.random.default_rng(0)
     soft = rng.dirichlet(np.ones(6) * 0.5, 40)

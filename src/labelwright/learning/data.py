@@ -13,6 +13,9 @@ from labelwright.errors import DataError, LabelError
 from labelwright.labels import HardLabels, LabelSpace, MultiLabels, SoftLabels
 from labelwright.labels.check import check_distributions
 
+HELD = 1 << 26
+"""Probabilities of a soft-label file (rows x K) from which its rows are decoded batch by batch: 256 MiB would be held."""
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -188,12 +191,20 @@ def _labels(labels: Any, n_classes: int, multi_label: bool) -> Callable[[np.ndar
 
 
 def _stored(file: Any, n_classes: int) -> Callable[[np.ndarray], Tensor]:
-    """Rows of a soft-label file, decoded batch by batch; unknown ones are zeros."""
+    """Rows of a soft-label file, unknown ones as zeros: decoded batch by batch, or all at once where they are few."""
     _check_classes(file.n_classes, n_classes)
-    if not file.head["unknown_rows"]:
-        return lambda items: torch.from_numpy(file.dense(items))
-    known = np.concatenate([file[start : start + 65536].known for start in range(0, len(file), 65536)])
-    return lambda items: torch.from_numpy(file.dense(items) * known[items, None])
+    known = None
+    if file.head["unknown_rows"]:
+        known = np.concatenate([file[start : start + 65536].known for start in range(0, len(file), 65536)])
+
+    def decoded(items: np.ndarray) -> Tensor:
+        rows = file.dense(items)
+        return torch.from_numpy(rows if known is None else rows * known[items, None])
+
+    if len(file) * n_classes >= HELD:
+        return decoded
+    rows = decoded(np.arange(len(file)))
+    return lambda items: _taken(rows, items)
 
 
 def _check_classes(found: int, n_classes: int) -> None:
