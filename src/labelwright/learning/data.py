@@ -32,8 +32,8 @@ class TrainData:
     Args:
         inputs: (N, ...) array or tensor, a dict of them, or a `Source`.
         labels: class ids (N,) with -1 = missing, soft labels (N, K), `HardLabels`, `SoftLabels`, `MultiLabels`, an open
-            soft-label file, or None where no part reads labels. A float (N, K) array is soft; pass `multi_label=True` for
-            0/1 entries with -1 = unknown.
+            soft-label file (rows that fill up to 256 MiB are decoded once, more of them batch by batch), or None where no
+            part reads labels. A float (N, K) array is soft; pass `multi_label=True` for 0/1 entries with -1 = unknown.
         classes: names of the classes, or how many; default: taken from the labels.
         extra: more values per item, by the name under which parts read them: arrays, tensors or `Source`s of N items.
 
