@@ -32,6 +32,7 @@ SUBJECTS = {
     "kills": "store_kills",
     "soft": "soft_label_files",
     "crowd": "crowd_models",
+    "auto": "crowd_auto",
     "votes": "crowd_streamed",
     "classifier": "crowd_with_classifier",
     "agreement": "crowd_agreement",

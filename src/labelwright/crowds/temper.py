@@ -25,7 +25,7 @@ their labels: what votes foretell of votes asks for 0.02 to 0.2 there, what they
 
 DOUBT = 0.25
 """How far a label trusts the vote shares more than any model: chosen on the same five crowds. Of eleven crowds with one left
-out, the other ten would choose 0.1 to 0.4, and 0 to 0.4 for `USUAL` (benchmarks/crowd_models.py --auto leave)."""
+out, the other ten would choose 0.1 to 0.4, and 0 to 0.4 for `USUAL` (benchmarks/crowd_auto.py leave)."""
 
 SCORED = 10_000
 """Most votes that are left out to choose the dependence; above, as many are drawn."""
