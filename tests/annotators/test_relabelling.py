@@ -31,6 +31,25 @@ def test_estimators_and_callables():
     assert np.allclose(found.labels.dense(), again.labels.dense(), atol=1e-6)
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_teacher_may_write_its_next_answer_over_the_last(tmp_path, kept):
+    from labelwright.store.crop_label_files import Parts
+
+    said, buffer = np.random.default_rng(0).dirichlet(np.ones(3), 7).astype(np.float32), np.empty((2, 3), np.float32)
+
+    def teacher(items):
+        out = buffer[: len(items)]
+        out[:] = said[items[:, 0].astype(int)]
+        return out
+
+    options = {"parts": Parts(tmp_path / "a", {}, 7, 2)} if kept else {}
+    found = relabel(np.arange(7.0)[:, None], teacher, classes=range(3), batch_size=2, **options)
+    np.testing.assert_allclose(found.labels.dense(), said, atol=1e-6)
+    if kept:
+        again = [part["p0"] for part in options["parts"].results(lambda items: 1 / 0)]  # all are there
+        np.testing.assert_array_equal(np.concatenate(again), said)
+
+
 def test_temperature_is_found_and_weights_favour_the_better():
     y = np.random.default_rng(0).integers(0, 3, 3000)
     good, blind = noisy(y, 3.0, 1), np.full((3000, 3), 1 / 3)

@@ -245,6 +245,27 @@ def test_transforms_of_functions_see_the_plain_formula(plainly: Any):
     torch.testing.assert_close(each[1], L.reverse_kl(g["t"], g["q"]))
 
 
+@pytest.mark.parametrize(("name", "near"), [("js", 2e-3), ("kl", 2e-2), ("reverse_kl", 2e-2), ("jeffreys", 1e-4)])
+def test_a_small_divergence_keeps_its_digits(name: str, near: float):
+    """In float32, of a thousand classes, at some 1e-5 nats."""
+    torch.manual_seed(0)
+    z = torch.randn(200, 1000)
+    q = (z + 0.01 * torch.randn_like(z)).softmax(-1)
+    got = L.LOSSES[name](z.clone().requires_grad_(), q, reduction="none").detach()
+    exact = q.double() / q.double().sum(-1, keepdim=True)
+    want = L.LOSSES[name](z.double(), exact, reduction="none")
+    assert (want < 1e-4).all() and (got > 0).all()
+    torch.testing.assert_close(got.double(), want, rtol=near, atol=0)
+    same = L.LOSSES[name](z.clone().requires_grad_(), z.softmax(-1), reduction="none").detach()
+    assert same.abs().max() <= (1e-6 if name == "kl" else 0)  # kl: two logarithms that round apart
+
+
+def test_learned_soft_targets_are_checked_without_a_word(recwarn: pytest.WarningsRecorder):
+    z, q = torch.randn(300, 100, requires_grad=True), torch.randn(300, 100).softmax(-1).requires_grad_()
+    L.js(z, q).backward()
+    assert q.grad is not None and not recwarn.list
+
+
 def test_logits_may_be_written_over_before_the_way_back(plainly: Any):
     g = gave(5)
     for name in ("kl", "kd", "dist"):

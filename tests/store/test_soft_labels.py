@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwright.errors import DataError
-from labelwright.labels.soft import SoftLabels
+from labelwright.labels.soft import SoftLabels, top_k
 from labelwright.labels.space import LabelSpace
 from labelwright.store._soft_codec import Roots, codec
-from labelwright.store._soft_rows import top_k
 from labelwright.store._soft_spread import Tail, spread
 from labelwright.store._soft_tails import Sample, TailStatistic
 from labelwright.store.soft_labels import open_soft_labels, write_soft_labels

@@ -101,8 +101,7 @@ def relabel(
     if parts is None:
         found = [ask(np.arange(s, min(s + batch_size, n))) for s in range(0, n, batch_size)]
     else:
-        parts.finish(ask)
-        found = list(parts)
+        found = list(parts.results(ask))
     seconds = time.perf_counter() - began
     p = np.stack([np.concatenate([f[f"p{i}"] for f in found]) for i in range(len(teachers))])  # (M, N, K)
     ids = _known(labels, n, space)
@@ -180,7 +179,7 @@ def _answer(teacher: LoadedTeacher, batch: Items, n: int, space: LabelSpace, cla
                 expected="a column per class, in the order of the classes",
                 fix="give the teacher an attribute `classes`, so that they are matched by name",
             )
-        return np.asarray(check_pred_probs(p), np.float32)
+        return np.array(check_pred_probs(p), np.float32)  # a copy: a teacher may write its next answer over this one
     return map_classes(p, teacher.classes, space.classes, mapping=class_map)
 
 

@@ -216,10 +216,10 @@ def _auto(
 
 def _checked(found: Compared, votes: Prepared) -> tuple[Compared, str | None]:
     """What is to be mixed, and `CHECK` where the votes tell more of an item than its class could."""
-    if CHECK not in found.names:
-        return found, None
-    several = np.diff(votes.start)[found.item].mean() if len(found.item) else 0.0
-    told, most = beside_the_class(found, CHECK, float(several)) if len(found.item) else 0.0, np.log(votes.n_classes)
+    if CHECK not in found.names or not len(found.item):
+        return without_method(found, CHECK), None
+    several, most = np.diff(votes.start)[found.item].mean(), np.log(votes.n_classes)
+    told = beside_the_class(found, CHECK, float(several))
     if told <= most:
         return without_method(found, CHECK), None
     votes.notes.append(

@@ -74,7 +74,7 @@ class SoftLabels(Evidence):
         k = n_classes if k is None else min(int(k), n_classes)
         if k < 1:
             raise LabelError(found=f"k={k}", expected="k of at least 1", fix="pass k=None to keep every class")
-        order = np.argsort(-dense, axis=1, kind="stable")[:, :k]
+        order = top_k(dense, k)
         prob = np.take_along_axis(dense, order, axis=1)
         rest = np.maximum(1 - prob.sum(1), 0) if k < n_classes else np.zeros(len(dense))
         index = np.where(seen[:, None], order, -1).astype(np.int32)
@@ -273,3 +273,16 @@ def _tail(tail: Any, k: int) -> np.ndarray:
             fix="tail=None is even",
         )
     return t / t.sum()
+
+
+def top_k(p: np.ndarray, k: int) -> np.ndarray:
+    """(n, k) column numbers of the k largest entries of each row, largest first, ties by column."""
+    if k >= p.shape[1]:
+        return np.argsort(-p, axis=1, kind="stable")
+    part = np.argpartition(-p, k - 1, axis=1)[:, :k]
+    value = np.take_along_axis(p, part, axis=1)
+    index = np.take_along_axis(part, np.lexsort((part, -value), axis=1), axis=1)
+    # where an entry left out equals the least one taken, the partition chose by chance
+    tied = np.flatnonzero((p >= value.min(1, keepdims=True)).sum(1) > k)
+    index[tied] = np.argsort(-p[tied], axis=1, kind="stable")[:, :k]
+    return index

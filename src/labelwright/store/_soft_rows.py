@@ -11,7 +11,7 @@ import numpy as np
 from labelwright.errors import DataError, LabelError
 from labelwright.labels.check import check_distributions
 from labelwright.labels.maps import LabelMap
-from labelwright.labels.soft import SoftLabels
+from labelwright.labels.soft import SoftLabels, top_k
 from labelwright.labels.space import LabelSpace
 
 _ENTRIES = 1 << 21  # probabilities handled in one go: memory does not grow with the file
@@ -121,19 +121,6 @@ def _from_soft(soft: SoftLabels, k: int | None) -> Chunk:
     pad = ((0, 0), (0, k - width))
     index = np.pad(soft.index, pad, constant_values=-1)
     return Chunk(index, np.pad(soft.prob, pad), soft.rest, soft.known, None, soft.tail, soft.space)
-
-
-def top_k(p: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) column numbers of the k largest entries of each row, largest first, ties by column."""
-    if k >= p.shape[1]:
-        return np.argsort(-p, axis=1, kind="stable")
-    part = np.argpartition(-p, k - 1, axis=1)[:, :k]
-    value = np.take_along_axis(p, part, axis=1)
-    index = np.take_along_axis(part, np.lexsort((part, -value), axis=1), axis=1)
-    # where an entry left out equals the least one taken, the partition chose by chance
-    tied = np.flatnonzero((p >= value.min(1, keepdims=True)).sum(1) > k)
-    index[tied] = np.argsort(-p[tied], axis=1, kind="stable")[:, :k]
-    return index
 
 
 def cut(p: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -181,16 +181,32 @@ class Parts:
 
     def finish(self, work: Callable[[np.ndarray], Part]) -> None:
         """Do every batch that is not there yet."""
-        for number, start in enumerate(range(0, self.n_items, self.batch_size)):
+        for number in range(self._n):
             if not self._name(number).exists():
-                buffer = io.BytesIO()
-                np.savez(buffer, **work(np.arange(start, min(start + self.batch_size, self.n_items))))  # type: ignore[arg-type]
-                self._put(self._name(number), buffer.getvalue())
+                self._do(number, work)
+
+    def results(self, work: Callable[[np.ndarray], Part]) -> Iterator[Part]:
+        """Every batch in order: read where it is there, else done and kept."""
+        for number in range(self._n):
+            yield self._read(number) if self._name(number).exists() else self._do(number, work)
 
     def __iter__(self) -> Iterator[Part]:
-        for number in range(-(-self.n_items // self.batch_size)):
-            with np.load(self._name(number), allow_pickle=False) as arrays:
-                yield {name: arrays[name] for name in arrays.files}
+        return (self._read(number) for number in range(self._n))
+
+    @property
+    def _n(self) -> int:
+        return -(-self.n_items // self.batch_size)
+
+    def _do(self, number: int, work: Callable[[np.ndarray], Part]) -> Part:
+        start, buffer = number * self.batch_size, io.BytesIO()
+        part = work(np.arange(start, min(start + self.batch_size, self.n_items)))
+        np.savez(buffer, **part)  # type: ignore[arg-type]
+        self._put(self._name(number), buffer.getvalue())
+        return part
+
+    def _read(self, number: int) -> Part:
+        with np.load(self._name(number), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
 
     def remove(self) -> None:
         """The folder is no longer needed."""

@@ -199,6 +199,7 @@ class Mass:
         self.targets, self.check, self.least, self.sums = targets, check, 0.0, list[Tensor]()
 
     def see(self, part: Tensor) -> None:
+        part = part.detach()
         self.sums.append(part.sum(-1, dtype=wide_dtype(part)))
         if self.check and part.numel():
             self.least = min(self.least, float(part.amin()))

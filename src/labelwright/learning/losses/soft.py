@@ -299,9 +299,9 @@ def _js(logits: Tensor, targets: Tensor) -> Tensor:
 def _js_step(logits: Tensor, targets: Tensor, into: Tensor) -> Tensor:
     p, q = softmax(logits), spread(logits, targets)
     tiny = torch.finfo(p.dtype).tiny
-    both = (p + q).clamp_min_(tiny)  # twice the middle; log 2 is added to the rows
-    ours = log_((p / both).clamp_min_(tiny))
-    theirs = log_(torch.div(q, both, out=both).clamp_min_(tiny))
-    rows = (dot(p, ours) + dot(q, theirs)).add_(1 + q.sum(-1), alpha=LOG_2).mul_(0.5)
+    middle = torch.lerp(p, q, 0.5).clamp_min_(tiny)  # exactly p where q is p: there the loss is 0
+    ours = log_((p / middle).clamp_min_(tiny))
+    theirs = log_(torch.div(q, middle, out=middle).clamp_min_(tiny))
+    rows = (dot(p, ours) + dot(q, theirs)).mul_(0.5)
     through_softmax(p, ours.mul_(0.5), into)
     return rows
