@@ -6,14 +6,14 @@ The rival of a loss takes the same kind of target: class ids, soft targets, or t
 inside the rival too, as it is inside ours). Where the mathematics of a loss needs work that cross-entropy has no part in, its
 rival does that work in plain torch too: a logarithm or a power per class and item, where the value of the loss has one
 ("1 log", "2 logs", "power"; without a gradient); the sums of the absolute differences of two distributions; the labels of an
-ordinal target, from a table; torch's own label smoothing; the second cross-entropy of a second
-temperature; both correlations of dist; the stable argsort of uskd; the discriminator on both logits; the comparison of all
-pairs by the normal distribution (fidelity) and the Huber loss of all distances (relational_kd).
+ordinal target, from a table; torch's own label smoothing; the second cross-entropy of a second temperature; both correlations
+of dist; the stable argsort of uskd; the discriminator on both logits; the comparison of all pairs by the normal distribution
+(fidelity) and the Huber loss of all distances (relational_kd).
 
 All are timed in turn, in a random order that changes every round, so that the machine's moods fall on all alike; the time is
-the process's own, the least of all rounds. A large tensor is freed first, as in every training: from then on the C library
-keeps the memory of tensors, where before it gave that of some sizes back and fetched it again. Memory is the most held at once
-beyond the inputs by the tensors that torch makes; what a kernel needs within itself is not seen.
+the process's own, the least of all rounds. A large tensor is freed first, as in the trainings of larger networks: from then on
+the C library keeps the memory of tensors, where before it gave that of some sizes back and fetched it again. Memory is the most
+held at once beyond the inputs by the tensors that torch makes; what a kernel needs within itself is not seen.
 """
 
 from __future__ import annotations
@@ -39,97 +39,122 @@ from torch.utils._pytree import tree_leaves
 from labelwright.learning import losses as L
 
 SIZES = ((256, 10), (4096, 10), (256, 1000), (4096, 1000))
+PAIRS = 256  # items up to which losses of pairs are measured
 Loss = Callable[[Tensor], Tensor]
+
+
+class Given:
+    """What the losses of n items and k classes are given beside the student's logits."""
+
+    def __init__(self, n: int, k: int):
+        torch.manual_seed(0)
+        self.teacher, self.weak = torch.randn(2, n, k) * 3
+        self.soft, self.ids = (torch.randn(n, k) * 3).softmax(-1), torch.randint(0, k, (n,))
+        self.score, self.spread = torch.rand(n) * 4 + 1, torch.rand(n)
+        self.judge = L.logit_discriminator(k)
+        self.n, self.level = n, torch.arange(1.0, k + 1)
 
 
 def contenders(n: int, k: int) -> dict[str, tuple[str, Loss]]:
     """name -> (its rival, student logits -> loss)."""
-    torch.manual_seed(0)
-    t, w = torch.randn(2, n, k) * 3
-    q, y = (torch.randn(n, k) * 3).softmax(-1), torch.randint(0, k, (n,))
-    score, spread = torch.rand(n) * 4 + 1, torch.rand(n)
-    judge = L.logit_discriminator(k)
+    given = Given(n, k)
+    return {name: (name, rival) for name, rival in rivals(given).items()} | of_labels(given) | of_teachers(given)
 
-    def ranked(z: Tensor) -> Tensor:
-        order = (w.softmax(-1) + z.detach().softmax(-1)).argsort(dim=-1, descending=True, stable=True)
-        assert order.shape == z.shape
+
+def rivals(given: Given) -> dict[str, Loss]:
+    """torch's cross-entropy to the same kind of target, and with the work in plain torch that a loss needs beside it."""
+    q, y, t, n = given.soft, given.ids, given.teacher, given.n
+    other = torch.randn_like(q).softmax(-1)
+    table = (-((given.level[:, None] - given.level) ** 2)).softmax(-1)
+    truth = torch.tensor([1.0, 0.0, 0.0, 1.0]).reshape(2, 1, 2).expand(2, n, 2).reshape(2 * n, 2)
+
+    def ids(z: Tensor) -> Tensor:
+        return F.cross_entropy(z, y)
+
+    def soft(z: Tensor) -> Tensor:
+        return F.cross_entropy(z, q)
+
+    def teacher(z: Tensor) -> Tensor:
         return F.cross_entropy(z, t.softmax(-1))
 
-    def judged(z: Tensor) -> Tensor:
-        told = torch.cat([judge(z), judge(t)])
-        return F.cross_entropy(z, t.softmax(-1)) + F.binary_cross_entropy_with_logits(told, truth)
+    def beside(plain: Loss, *work: Callable[[], Tensor]) -> Loss:
+        """The loss, and work whose result nobody needs."""
+        return lambda z: [plain(z), *(made() for made in work)][0]
 
-    def paired(z: Tensor) -> Tensor:
-        mean = z.softmax(-1) @ level
-        first, second = torch.triu_indices(n, n, 1)
-        ours = torch.special.ndtr(mean[first] - mean[second])
-        theirs = torch.special.ndtr((score[first] - score[second]) / (spread[first] ** 2 + spread[second] ** 2).sqrt())
-        return F.binary_cross_entropy(ours, theirs)
+    def ranked(z: Tensor) -> Tensor:
+        (given.weak.softmax(-1) + z.detach().softmax(-1)).argsort(dim=-1, descending=True, stable=True)
+        return teacher(z)
+
+    def judged(z: Tensor) -> Tensor:
+        told = torch.cat([given.judge(z), given.judge(t)])
+        return teacher(z) + F.binary_cross_entropy_with_logits(told, truth)
 
     def correlated(z: Tensor) -> Tensor:
         p, q = z.softmax(-1), t.softmax(-1)
         alike = [F.cosine_similarity(p - p.mean(d, True), q - q.mean(d, True), dim=d) for d in (0, 1)]
         return F.cross_entropy(z, q) - alike[0].mean() - alike[1].mean()
 
-    def logs(z: Tensor, plain: Loss, *of: Tensor) -> Tensor:
-        assert all(x.log().shape == z.shape for x in of)
-        return plain(z)
+    def paired(z: Tensor) -> Tensor:
+        mean, score, var = z.softmax(-1) @ given.level, given.score, given.spread**2
+        first, second = torch.triu_indices(n, n, 1)
+        ours = torch.special.ndtr(mean[first] - mean[second])
+        theirs = torch.special.ndtr((score[first] - score[second]) / (var[first] + var[second]).sqrt())
+        return F.binary_cross_entropy(ours, theirs)
 
-    def overlapping(z: Tensor) -> Tensor:
-        assert ((p - q).abs().sum(0) + p.sum(0) + q.sum(0)).shape == (k,)
-        return F.cross_entropy(z, q)
-
-    def powers(z: Tensor) -> Tensor:
-        assert ((1 - q) ** 2).shape == z.shape
-        return F.cross_entropy(z, q)
-
-    out: dict[str, tuple[str, Loss]] = {
-        "torch, ids": ("torch, ids", lambda z: F.cross_entropy(z, y)),
-        "torch, soft": ("torch, soft", lambda z: F.cross_entropy(z, q)),
-        "torch, teacher": ("torch, teacher", lambda z: F.cross_entropy(z, t.softmax(-1))),
-        "torch, smoothed": ("torch, smoothed", lambda z: F.cross_entropy(z, y, label_smoothing=0.1)),
-        "torch, teacher twice": (
-            "torch, teacher twice",
-            lambda z: F.cross_entropy(z, t.softmax(-1)) + F.cross_entropy(z / 3, (t / 3).softmax(-1)),
-        ),
-    }
-    soft, ids, teacher = (out[f"torch, {kind}"][1] for kind in ("soft", "ids", "teacher"))
-    for name, rival in {
-        "torch, soft, 1 log": lambda z: logs(z, soft, q),
-        "torch, soft, 2 logs": lambda z: logs(z, soft, q, q),
-        "torch, ids, 1 log": lambda z: logs(z, ids, q),
-        "torch, teacher, 1 log": lambda z: logs(z, teacher, q),
-        "torch, soft, power": powers,
-        "torch, soft, overlap": overlapping,
+    out: dict[str, Loss] = {
+        "torch, ids": ids,
+        "torch, soft": soft,
+        "torch, teacher": teacher,
+        "torch, smoothed": lambda z: F.cross_entropy(z, y, label_smoothing=0.1),
+        "torch, teacher twice": lambda z: teacher(z) + F.cross_entropy(z / 3, (t / 3).softmax(-1)),
+        "torch, ids, 1 log": beside(ids, q.log),
+        "torch, soft, 1 log": beside(soft, q.log),
+        "torch, soft, 2 logs": beside(soft, q.log, q.log),
+        "torch, teacher, 1 log": beside(teacher, q.log),
+        "torch, soft, power": beside(soft, lambda: (1 - q) ** 2),
+        "torch, soft, overlap": beside(soft, lambda: (other - q).abs().sum(0) + other.sum(0) + q.sum(0)),
         "torch, table": lambda z: F.cross_entropy(z, table[y]),
         "torch, correlations": correlated,
-    }.items():
-        out[name] = (name, rival)
-    needs = {"kl": ", 1 log", "reverse_kl": ", 1 log", "jeffreys": ", 1 log", "js": ", 2 logs", "focal": ", power"}
+        "torch, sort": ranked,
+        "torch, discriminator": judged,
+    }
+    if n <= PAIRS:
+        out["torch, pairs"] = paired
+        out["torch, distances"] = lambda z: F.smooth_l1_loss(torch.cdist(z, z), torch.cdist(t, t))
+    return out
 
-    truth = torch.tensor([1.0, 0.0, 0.0, 1.0]).reshape(2, 1, 2).expand(2, n, 2).reshape(2 * n, 2)
-    level = torch.arange(1.0, k + 1)
-    p, table = torch.randn(n, k).softmax(-1), (-((level[:, None] - level) ** 2)).softmax(-1)
-    out |= {"torch, sort": ("torch, sort", ranked), "torch, discriminator": ("torch, discriminator", judged)}
-    if n <= 256:
-        out["torch, pairs"] = ("torch, pairs", paired)
-        out["torch, distances"] = (
-            "torch, distances",
-            lambda z: F.smooth_l1_loss(torch.cdist(z, z), torch.cdist(t, t)),
-        )
-    for name in ("soft_cross_entropy", "kl", "js", "reverse_kl", "jeffreys", "label_smoothing", "focal", "margin"):
+
+def of_labels(given: Given) -> dict[str, tuple[str, Loss]]:
+    """Our losses of class ids and of soft targets."""
+    q, y = given.soft, given.ids
+    needs = {  # name -> beside the cross-entropy to ids, to soft targets
+        "soft_cross_entropy": ("", ""),
+        "kl": ("", ", 1 log"),
+        "js": ("", ", 2 logs"),
+        "reverse_kl": (", 1 log", ", 1 log"),
+        "jeffreys": (", 1 log", ", 1 log"),
+        "label_smoothing": ("", ""),
+        "focal": ("", ", power"),
+        "margin": ("", ""),
+    }
+    out: dict[str, tuple[str, Loss]] = {}
+    for name, (by_id, softly) in needs.items():
         loss = L.LOSSES[name]
-        more = needs.get(name, "")
-        by_id = {"label_smoothing": "torch, smoothed"}.get(
-            name, "torch, ids" + more * (name in ("reverse_kl", "jeffreys"))
-        )
-        out[f"{name}, ids"] = (by_id, lambda z, loss=loss: loss(z, y))
-        out[f"{name}, soft"] = ("torch, soft" + more, lambda z, loss=loss: loss(z, q))
-    out |= {
+        rival = "torch, smoothed" if name == "label_smoothing" else f"torch, ids{by_id}"
+        out[f"{name}, ids"] = (rival, lambda z, loss=loss: loss(z, y))
+        out[f"{name}, soft"] = (f"torch, soft{softly}", lambda z, loss=loss: loss(z, q))
+    return out | {
         "soft_cross_entropy, soft, unchecked": ("torch, soft", lambda z: L.soft_cross_entropy(z, q, check=False)),
         "kl, soft, unchecked": ("torch, soft, 1 log", lambda z: L.kl(z, q, check=False)),
         "ordinal_loss, ids": ("torch, table", lambda z: L.ordinal_loss(z, y)),
         "jaccard_metric of classes, soft": ("torch, soft, overlap", lambda z: L.jaccard_metric(z, q, kind="classes")),
+    }
+
+
+def of_teachers(given: Given) -> dict[str, tuple[str, Loss]]:
+    """Our losses that read a teacher's logits, a weak head's or people's scores."""
+    y, t, w = given.ids, given.teacher, given.weak
+    out: dict[str, tuple[str, Loss]] = {
         "kd": ("torch, teacher, 1 log", lambda z: L.kd(z, t, temperature=4.0)),
         "nkd": ("torch, teacher", lambda z: L.nkd(z, y, teacher_logits=t)),
         "nkd at 3": ("torch, teacher twice", lambda z: L.nkd(z, y, teacher_logits=t, temperature=3.0)),
@@ -138,13 +163,13 @@ def contenders(n: int, k: int) -> dict[str, tuple[str, Loss]]:
         "uskd": ("torch, sort", lambda z: L.uskd(z, y, weak_logits=w)),
         "similarity_discriminator": (
             "torch, discriminator",
-            lambda z: L.similarity_discriminator(z, t, discriminator=judge),
+            lambda z: L.similarity_discriminator(z, t, discriminator=given.judge),
         ),
         "hint": ("torch, soft", lambda z: L.hint(z, t)),
     }
-    if n <= 256:  # pairs and triplets
+    if given.n <= PAIRS:
         out["relational_kd, distances"] = ("torch, distances", lambda z: L.relational_kd(z, t, angle=0.0))
-        out["fidelity"] = ("torch, pairs", lambda z: L.fidelity(z, score, std=spread))
+        out["fidelity"] = ("torch, pairs", lambda z: L.fidelity(z, given.score, std=given.spread))
     return out
 
 
